@@ -1,0 +1,3 @@
+"""Timelapse inside MLflow's own server, through MLflow's plugin points."""
+
+__all__: list[str] = []

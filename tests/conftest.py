@@ -1,0 +1,50 @@
+"""What every test gets: its own MLflow store and outbox, and the check that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with all its tables: making them takes seconds, copying the file none."""
+    folder = tmp_path_factory.mktemp("store")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.MlflowClient().search_experiments()
+    mlflow.set_tracking_uri(before)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def tracking(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[mlflow.MlflowClient]:
+    """A real MLflow (sqlite and files) in the test's own folder, as in a fresh working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TIMELAPSE_SPOOL", str(tmp_path / "spool"))
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    yield mlflow.MlflowClient()
+    assert mlflow.active_run() is None, "the test left an MLflow run active"
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_trace() -> Iterator[None]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    threads = set(threading.enumerate())
+    yield
+    after = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    ours = [key for key in after.keys() ^ environment.keys() if key.startswith(("MLFLOW_HTTP", "TIMELAPSE"))]
+    assert not ours, f"the test left environment variables behind: {ours}"
+    left = [thread for thread in set(threading.enumerate()) - threads if "timelapse" in thread.name]
+    assert not left, f"the test left threads running: {left}"

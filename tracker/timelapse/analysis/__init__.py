@@ -1,0 +1,1 @@
+"""What rounds say: how answers changed, within a run and between runs."""

@@ -1,0 +1,1 @@
+"""The timelapse program: one file a command."""

@@ -1,0 +1,1 @@
+"""The configuration: one model of it, and the ways in which it is given."""

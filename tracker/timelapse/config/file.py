@@ -1,0 +1,158 @@
+"""From a file and `--set` overrides to a checked configuration, and back to a file without secrets."""
+
+from __future__ import annotations
+
+import math
+import os.path
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from timelapse.config.lora import Lifted, lift_lora
+from timelapse.config.model import Config
+from timelapse.config.notes import notes_on
+from timelapse.config.problems import Problem, describe
+from timelapse.config.redact import redact
+from timelapse.config.yamlfile import Document, dump, parse_value, read_document
+from timelapse.errors import ConfigError
+
+_PATH_FIELDS = (("data", "train"), ("data", "eval"), ("predictions", "samples_path"))
+_FOLDER_FIELDS = (("model", "name"), ("tokenizer", "name"))
+_TEMPLATE_FIELD = ("tokenizer", "chat_template")
+
+FieldPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration that was read and checked."""
+
+    config: Config
+    """The configuration, its paths absolute."""
+    notes: tuple[str, ...]
+    """What the user should know: keys that are not known, values that have no effect. One sentence each."""
+    path: Path
+    """The file it came from."""
+
+
+def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> LoadedConfig:
+    """Read a configuration from a YAML or JSON file.
+
+    Paths in the file are relative to its folder, paths in overrides to the working directory.
+
+    Args:
+        path: The file; JSON if its name ends in `.json`.
+        overrides: `a.b=c`, each replaces or adds a value, which is read as YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or fields are wrong. One line for each wrong field, with the
+            file's line or `--set`, the field, what was expected and what is there; secrets are not shown.
+    """
+    path = Path(path)
+    document = read_document(path)
+    data, changed = _override(_expand(document.data), overrides)
+    data = _with_full_paths(_expand(data), path.parent, changed)
+    lifted = lift_lora(data)
+    problems, config = list(lifted.problems), None
+    try:
+        config = Config.model_validate(lifted.data)
+    except ValidationError as error:
+        problems += [_as_written(problem, lifted) for problem in describe(error)]
+    if problems or config is None:
+        raise ConfigError("\n".join(_located(problem, path, document, changed) for problem in problems))
+    return LoadedConfig(config, (*lifted.notes, *notes_on(config)), path)
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """Return the whole configuration as plain JSON data: defaults and unknown keys too, secrets as `***`."""
+    dumped: dict[str, Any] = _finite(redact(config.model_dump(mode="json", fallback=str)))
+    return dumped
+
+
+def to_yaml(config: Config) -> str:
+    """Return the whole configuration as YAML that `load_config` reads again, secrets as `***`."""
+    return dump(resolved(config))
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON data with `inf` and `nan`, which JSON does not have, as text."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _expand(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Write out `model: NAME`, so that an override finds `model.name`."""
+    model = data.get("model")
+    return {**data, "model": {"name": model}} if isinstance(model, str) else dict(data)
+
+
+def _override(data: dict[str, Any], overrides: Iterable[str]) -> tuple[dict[str, Any], list[FieldPath]]:
+    changed: list[FieldPath] = []
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        parts = tuple(name.strip().split("."))
+        if not equals or not all(parts):
+            # Whatever follows the name may be a secret.
+            start = re.match(r"[\w.-]*", override)
+            raise ConfigError(
+                f"--set {start[0] if start else ''}: expected name=value, such as training.seed=1."
+            )
+        data = _replaced(data, parts, parse_value(text, f"--set {name}"), name)
+        changed.append(parts)
+    return data, changed
+
+
+def _replaced(data: Mapping[str, Any], parts: Sequence[str], value: Any, name: str) -> dict[str, Any]:
+    first, *rest = parts
+    if not rest:
+        return {**data, first: value}
+    inner = {} if data.get(first) is None else data[first]
+    if not isinstance(inner, Mapping):
+        block = name.removesuffix("." + ".".join(rest))
+        raise ConfigError(
+            f"--set {name}: {block} is a single value or a list, so nothing can be set inside it."
+        )
+    return {**data, first: _replaced(inner, rest, value, name)}
+
+
+def _with_full_paths(data: dict[str, Any], folder: Path, changed: Sequence[FieldPath]) -> dict[str, Any]:
+    for parts in (*_PATH_FIELDS, *_FOLDER_FIELDS, _TEMPLATE_FIELD):
+        block = data.get(parts[0])
+        value = block.get(parts[1]) if isinstance(block, Mapping) else None
+        if not isinstance(value, str) or not value or "://" in value:
+            continue
+        base = Path.cwd() if _is_override(parts, changed) else folder.absolute()
+        full = os.path.normpath(base / Path(value).expanduser())
+        if _is_path(parts, value, full):
+            data = _replaced(data, parts, full, ".".join(parts))
+    return data
+
+
+def _is_path(parts: tuple[str, str], value: str, full: str) -> bool:
+    if parts in _FOLDER_FIELDS:  # else the id of a model on the hub
+        return Path(full).is_dir()
+    return parts != _TEMPLATE_FIELD or (value.endswith(".jinja") and "\n" not in value)
+
+
+def _is_override(path: FieldPath, changed: Iterable[FieldPath]) -> bool:
+    return any(path[: len(parts)] == parts for parts in changed)
+
+
+def _as_written(problem: Problem, lifted: Lifted) -> Problem:
+    block, *field = problem.path or ("",)
+    origin = lifted.origins.get(str(field[0])) if block == "lora" and field else None
+    return Problem(("training", origin), problem.text) if origin else problem
+
+
+def _located(problem: Problem, path: Path, document: Document, changed: Sequence[FieldPath]) -> str:
+    if _is_override(problem.path, changed):
+        return f"--set: {problem}"
+    line = document.line(problem.path)
+    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"

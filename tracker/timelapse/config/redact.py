@@ -1,0 +1,107 @@
+"""Secrets, found by the name they stand under and by their own look, replaced by `***`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+REDACTED = "***"
+
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_SECRET_WORDS = {
+    *("token", "secret", "secrets", "credential", "credentials", "authorization", "passphrase"),
+    *("password", "passwords", "passwd", "pwd"),
+    *("apikey", "accesskey", "secretkey", "privatekey", "authtoken", "accesstoken"),
+}
+# Words written in one: `HFTOKEN`, `dbpassword`.
+_SECRET_ENDINGS = ("token", "password", "passwd", "secret", "apikey")
+_SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key")}
+# What language models call a token: `eos_token`, `pad_token_id`, `token_type`.
+_NO_SECRET_BEFORE = {"pad", "eos", "bos", "unk", "mask", "sep", "cls", "image", "video", "audio", "special"}
+_NO_SECRET_AFTER = {"id", "ids", "type", "count", "length", "limit"}
+
+# A digit, or the length of a real key, tells `hf_x8Kd02` from the folder `hf_cache`.
+_SECRET_VALUES = re.compile(
+    r"""
+      (?<![A-Za-z0-9]) (?:
+          hf_ (?: (?=[A-Za-z]*[0-9]) [A-Za-z0-9]{6,} | [A-Za-z0-9]{16,} )
+        | sk- (?: (?=[A-Za-z_-]*[0-9]) [A-Za-z0-9_-]{6,} | [A-Za-z0-9_-]{16,} )
+        | gh[pousr]_ [A-Za-z0-9]{6,}
+        | github_pat_ [A-Za-z0-9_]{6,}
+        | glpat- [A-Za-z0-9_-]{6,}
+        | (?: AKIA | ASIA ) [A-Z0-9]{8,}
+        | xox[abeoprs]- [A-Za-z0-9-]{4,}
+        | [Aa]uthorization: \s* [A-Za-z]+ \s+ [^\s'"]+
+        | [Bb]earer \s+ [A-Za-z0-9._~+/=-]{3,}
+        | eyJ [A-Za-z0-9_-]{8,} \. [A-Za-z0-9_-]+ \. [A-Za-z0-9_-]*
+      )
+      | -----BEGIN [A-Z ]* PRIVATE[ ]KEY-----  .*?  (?: -----END [A-Z ]* PRIVATE[ ]KEY----- | \Z )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+# SQLAlchemy takes any password up to the @, slashes too; `host:5000/a@b` is a port and a path.
+_URL_LOGIN = re.compile(r"""(?<=://)[^\s/?#'":]*:(?![0-9]+[/?#])[^\s'"]*@""")
+_ASSIGNMENT = re.compile(r"""(?P<start>(?P<name>[A-Za-z][\w.-]*)=)(?:"[^"]*"|'[^']*'|[^\s&;,"'{}()]+)""")
+_JSON_ENTRY = re.compile(r"""(?P<start>(?P<quote>["'])(?P<name>[\w.-]+)(?P=quote)\s*:\s*["'])[^"']+""")
+
+
+def redact(value: Any) -> Any:
+    """Return a copy of nested mappings and lists in which every secret reads `***`.
+
+    A value goes as a whole where its key names a secret (`HF_TOKEN`, `apiKey`, `db.password`), whatever it
+    holds; a null stays null, because it says that nothing was set. In every other text only the part that
+    looks like a secret goes: a login in a URL, a known form of key, `password=…`.
+    """
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {_redact_key(key): _redact_entry(key, item, value) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    return value
+
+
+def redact_text(text: str) -> str:
+    """Return `text` with every part that looks like a secret replaced by `***`."""
+    text = _URL_LOGIN.sub(f"{REDACTED}@", text)
+    text = _SECRET_VALUES.sub(REDACTED, text)
+    text = _ASSIGNMENT.sub(_redact_assignment, text)
+    return _JSON_ENTRY.sub(_redact_assignment, text)
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a name is that of a secret; words are split at `_`, `-`, `.`, blanks and capital letters."""
+    words = [word.lower() for word in _WORDS.findall(key)]
+    following = [*words, ""][1:]
+    preceding = ["", *words][: len(words)]
+    return any(
+        (_is_secret_word(word) and not _is_model_token(before, word, after)) or (word, after) in _SECRET_PAIRS
+        for before, word, after in zip(preceding, words, following, strict=True)
+    )
+
+
+def _is_secret_word(word: str) -> bool:
+    if word.removesuffix("token") in _NO_SECRET_BEFORE:  # `padtoken`
+        return False
+    return word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS)
+
+
+def _is_model_token(before: str, word: str, after: str) -> bool:
+    return word == "token" and (before in _NO_SECRET_BEFORE or after in _NO_SECRET_AFTER)
+
+
+def _redact_key(key: Any) -> Any:
+    return redact_text(key) if isinstance(key, str) else key
+
+
+def _redact_entry(key: Any, item: Any, siblings: Mapping[Any, Any]) -> Any:
+    # `{name: API_KEY, value: …}` is how environments are listed.
+    name = siblings.get("name") if key == "value" else key
+    if item is not None and isinstance(name, str) and is_secret_key(name):
+        return REDACTED
+    return redact(item)
+
+
+def _redact_assignment(match: re.Match[str]) -> str:
+    return match["start"] + REDACTED if is_secret_key(match["name"]) else match[0]

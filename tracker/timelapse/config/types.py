@@ -1,0 +1,71 @@
+"""Types of configuration fields: what YAML and people write for them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _not_bool(value: Any) -> Any:
+    # Python counts True as 1, so `learning_rate: yes` would train with a rate of 1.
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")
+    return value
+
+
+def _steps_or_ratio(value: float) -> float:
+    if value < 1:
+        return value
+    if value != int(value):
+        raise ValueError(f"expected a whole number of steps, or a ratio below 1, got {value}")
+    return int(value)
+
+
+def _whole_if_it_is(value: float) -> float:
+    # peft writes alpha into the adapter's file, where other programs expect 16 and not 16.0.
+    return int(value) if value == int(value) else value
+
+
+def _off_is_no(value: Any) -> Any:
+    return "no" if value is False else value  # YAML reads `eval_strategy: no` as false
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _text_or_list(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)):
+        return value
+    raise ValueError("expected text, such as all-linear, or a list of module names")
+
+
+def name_block(value: Any) -> Any:
+    """Return a bare text as the name in a block."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def switch_block(value: Any) -> Any:
+    """Return a bare true or false as the switch of a block."""
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
+# Bounds stand before the functions, or they are missing in the JSON schema.
+NoSwitch = BeforeValidator(_not_bool)
+Text = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, NoSwitch]
+Count = Annotated[int, Field(ge=1), NoSwitch]
+Seed = Annotated[int, Field(ge=0, lt=2**32), NoSwitch]
+Positive = Annotated[float, Field(gt=0), NoSwitch]
+NotNegative = Annotated[float, Field(ge=0), NoSwitch]
+Scale = Annotated[float, Field(gt=0), NoSwitch, AfterValidator(_whole_if_it_is)]
+Interval = Annotated[float, Field(gt=0), NoSwitch, AfterValidator(_steps_or_ratio)]
+Warmup = Annotated[float, Field(ge=0), NoSwitch, AfterValidator(_steps_or_ratio)]
+Label = Annotated[str, BeforeValidator(_label)]
+TargetModules = Annotated[str | list[str], BeforeValidator(_text_or_list)]
+Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_off_is_no)]
+SaveStrategy = Annotated[Literal["no", "steps", "epoch", "best"], BeforeValidator(_off_is_no)]
+Template = Literal["auto", "chat", "plain"]

@@ -1,0 +1,66 @@
+"""The one gate between our failures and the training: the only place with a broad `except`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from timelapse.errors import TimelapseWarning
+
+logger = logging.getLogger("timelapse")
+
+T = TypeVar("T")
+
+
+class Fence:
+    """Keeps an observer's failures away from what it observes, and says each of them once.
+
+    A failure becomes one `TimelapseWarning`; the same activity failing again is only counted.
+    `KeyboardInterrupt` and `SystemExit` pass: they are the user's.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+        """Every failure so far, as `activity: ErrorType: message`."""
+        self._said: set[str] = set()
+
+    @contextmanager
+    def guard(self, activity: str, consequence: str) -> Iterator[None]:
+        """Run a block; if it fails, warn with what failed, why, and what happens now (`consequence`)."""
+        try:
+            yield
+        except Exception as error:
+            logger.debug("%s failed", activity, exc_info=error)
+            self.report(activity, describe(error), consequence)
+
+    def report(self, activity: str, reason: str, consequence: str) -> None:
+        """Record a failure that was caught elsewhere, and warn unless this activity has failed before."""
+        self.failures.append(f"{activity}: {reason}")
+        if activity not in self._said:
+            self._said.add(activity)
+            warn(f"{activity[0].upper()}{activity[1:]} failed: {reason}. {consequence}")
+
+
+def attempt(call: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Return `(result, None)`, or `(None, error)` if the call failed: for work whose failure becomes data."""
+    try:
+        return call(), None
+    except Exception as error:  # noqa: BLE001 - the gate
+        return None, error
+
+
+def warn(message: str) -> None:
+    """Issue a `TimelapseWarning` that cannot raise, even where the user turned warnings into errors."""
+    try:
+        warnings.warn(message, TimelapseWarning, stacklevel=3)
+    except TimelapseWarning:
+        logger.warning(message)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line: `ErrorType: message`, long messages cut at 500 characters."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:500]}" if message else type(error).__name__

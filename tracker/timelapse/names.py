@@ -1,0 +1,41 @@
+"""Every tag, metric, parameter and artifact name that Timelapse writes to MLflow, once."""
+
+SCHEMA_VERSION = 1
+
+# Artifacts: one flat folder, because MLflow lists a folder per request.
+ARTIFACT_FOLDER = "timelapse"
+MANIFEST_FILE = "manifest.json"
+SAMPLES_FILE = "samples.parquet"
+LATEST_FILE = "latest.json"
+CONFIG_FILE = "config.yaml"
+
+# Tags of a run.
+TAG_SCHEMA = "timelapse.schema"
+TAG_STATUS = "timelapse.status"
+TAG_ROUNDS = "timelapse.rounds"
+TAG_SAMPLE_SET = "timelapse.sample_set"
+
+# Parameters of ours stand under a prefix: Transformers logs every training argument by its bare name.
+PARAM_PREFIX = "timelapse."
+
+METRIC_PREFIX = "predictions/"
+DATASET_CONTEXT = "predictions"
+DEFAULT_SET = "main"
+
+
+def round_file(step: int, attempt: int = 0, set_name: str = DEFAULT_SET) -> str:
+    """Return the artifact name of a round: `round-00000120.parquet`, `round-00000120-a1.parquet`.
+
+    A set other than `main` stands in the name too: `round-00000120-probe.parquet`.
+    """
+    name = f"round-{step:08d}"
+    if set_name != DEFAULT_SET:
+        name += f"-{set_name}"
+    if attempt:
+        name += f"-a{attempt}"
+    return name + ".parquet"
+
+
+def metric(name: str, set_name: str = DEFAULT_SET) -> str:
+    """Return the MLflow metric name of a round's number: `predictions/exact_match`."""
+    return METRIC_PREFIX + (name if set_name == DEFAULT_SET else f"{set_name}/{name}")

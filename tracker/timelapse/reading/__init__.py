@@ -1,0 +1,1 @@
+"""Reading rounds back: from MLflow into pandas."""

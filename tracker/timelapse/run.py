@@ -1,0 +1,302 @@
+"""Training runs wrapped as MLflow runs."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from timelapse import names
+from timelapse.errors import RunError
+from timelapse.fence import Fence, attempt, describe, warn
+from timelapse.links import run_link, show_command
+from timelapse.scoring.scorers import SCORERS, Scorer
+from timelapse.writing.client import polite_requests
+from timelapse.writing.outbox import Outbox, outbox_root
+from timelapse.writing.writer import RunWriter
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from timelapse.rounds import Round
+    from timelapse.samples import SampleSet
+
+_PACKAGES = ("mlflow-timelapse", "mlflow", "torch", "transformers", "peft", "trl", "accelerate", "datasets")
+
+# What MLflow answers when it is there and says no: the request is wrong, and waiting will not mend it.
+_REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED")
+
+
+class TrainingRun(AbstractContextManager["TrainingRun"]):
+    """A training run in MLflow: what is logged here is on disk first, and never raises.
+
+    As a context manager it ends the run on leaving: FINISHED, or FAILED if an error passes through.
+    A run that somebody else opened is left as it is.
+    """
+
+    def __init__(
+        self,
+        run: Run | None,
+        *,
+        owned: bool,
+        scorers: Mapping[str, Scorer] | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        self.run_id: str | None = run.info.run_id if run else None
+        """The MLflow run's id; None if MLflow could not be reached when the run began."""
+        self.run_name: str = (run.info.run_name if run else None) or "unnamed"
+        """The MLflow run's name."""
+        self.experiment_id: str | None = run.info.experiment_id if run else None
+        """The MLflow experiment's id."""
+        self.owned = owned
+        """Whether we opened the run, and so end it."""
+        self.fence = fence or Fence()
+        """Holds the failures so far."""
+        self._outbox = Outbox(outbox_root() / (self.run_id or f"offline-{uuid.uuid4().hex}"))
+        import mlflow
+
+        self._tracking_uri = mlflow.get_tracking_uri()
+        client = mlflow.MlflowClient() if run else None
+        self._writer = RunWriter(client, self.run_id, self._outbox, scorers or SCORERS, self.fence)
+        self._troubles: list[str] = []
+        self._sample_sets: dict[str, SampleSet] = {}
+        self._ended = False
+
+    def log_samples(
+        self,
+        samples: SampleSet,
+        *,
+        rendered: Mapping[str, str] | None = None,
+        decoding: Mapping[str, Any] | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        """Store the sample set that the rounds will answer.
+
+        Args:
+            samples: The samples, in their fixed order.
+            rendered: The prompts as the model sees them, by sample id.
+            decoding: The generation settings, so that runs can be compared like for like.
+            chat_template: Fingerprint of the tokenizer's chat template.
+        """
+        self._sample_sets[samples.name] = samples
+        manifest = {
+            "schema": names.SCHEMA_VERSION,
+            "sample_sets": {
+                name: {"fingerprint": each.fingerprint, "count": len(each)}
+                for name, each in self._sample_sets.items()
+            },
+            "decoding": dict(decoding or {}),
+            "chat_template": chat_template,
+            "packages": _package_versions(),
+        }
+        self._writer.log_samples(samples, rendered or {}, manifest)
+        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_SAMPLE_SET: samples.fingerprint})
+        self._tag({names.TAG_STATUS: "live"})
+
+    def log_round(self, round_: Round, metrics: Mapping[str, float] | None = None) -> None:
+        """Score and store a round; `metrics` (by bare name) join its own under `predictions/`."""
+        if round_.failed:
+            failed, rows = len(round_.failed), len(round_.predictions)
+            self.degrade(f"{failed} of {rows} rows failed at step {round_.step}")
+        self._writer.log_round(round_, metrics)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log numbers of the training itself (loss, learning rate) under their own names."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        batch = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        self._writer.request("logging metrics", lambda client, run: client.log_batch(run, metrics=batch))
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters under the prefix `timelapse.`, cut at MLflow's limit of 6,000 characters."""
+        from mlflow.entities import Param
+
+        batch = [Param(names.PARAM_PREFIX + name, str(value)[:6000]) for name, value in params.items()]
+        self._writer.request("logging parameters", lambda client, run: client.log_batch(run, params=batch))
+
+    def log_text(self, text: str, file: str) -> None:
+        """Store a text as the artifact `timelapse/<file>`."""
+        path = f"{names.ARTIFACT_FOLDER}/{file}"
+        self._writer.request(f"storing {file}", lambda client, run: client.log_text(run, text, path))
+
+    def disable(self, reason: str) -> None:
+        """Say that no predictions will be made in this run, and why."""
+        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: f"disabled: {reason}"})
+
+    def degrade(self, trouble: str) -> None:
+        """Say in the run's status that something went wrong; the training goes on."""
+        self._troubles.append(trouble)
+        self._tag({names.TAG_STATUS: f"degraded: {trouble}"})
+
+    def complete(self) -> None:
+        """Send what still waits, and set the predictions' final status. The MLflow run stays open."""
+        delivered = self._writer.deliver(now=True)
+        if self._sample_sets:
+            self._tag({names.TAG_STATUS: self._final_status()})
+        if not delivered:
+            warn(
+                f"MLflow does not hold {len(self._outbox.waiting())} files of this run; they are kept in "
+                f"{self._outbox.folder}. Each round there opens with pandas.read_parquet."
+            )
+
+    def where(self) -> str:
+        """Return where a person finds this run: its page, and the command that shows it."""
+        if self.run_id is None or self.experiment_id is None:
+            return f"kept in {self._outbox.folder}, because MLflow does not answer"
+        link = run_link(self._tracking_uri, self.experiment_id, self.run_id)
+        return f"{link}  (in the terminal: {show_command(self._tracking_uri, self.run_id)})"
+
+    def summary(self) -> str:
+        """Return in a few words what has been stored: `4 rounds in run 'proud-fox-3'`."""
+        count = self._writer.rounds
+        troubles = f", {len(self._troubles)} with failed rows" if self._troubles else ""
+        return f"{count} round{'s' * (count != 1)}{troubles} in run '{self.run_name}'"
+
+    def finish(self, status: str = "FINISHED", reason: str | None = None) -> None:
+        """Complete the predictions and, if the run is ours, end it as FINISHED, FAILED or KILLED."""
+        if self._ended:
+            return
+        self._ended = True
+        if reason:
+            self._tag({names.TAG_STATUS: f"failed: {reason}"})
+        else:
+            self.complete()
+        if self.owned and self.run_id:
+            self._writer.request("ending the run", lambda _client, run: _end(run, status))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the run: FINISHED, KILLED on an interrupt, FAILED on any other error."""
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self.finish()
+        else:
+            self._writer.deliver(now=True)
+            self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", describe(error))
+
+    def _final_status(self) -> str:
+        if self._troubles:
+            more = f" (and {len(self._troubles) - 1} more)" if len(self._troubles) > 1 else ""
+            return f"degraded: {self._troubles[0]}{more}"
+        return "finished" if self._writer.rounds else "finished: no round was made"
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        batch = [RunTag(key, value[:8000]) for key, value in tags.items()]
+        self._writer.request("setting the run's tags", lambda client, run: client.log_batch(run, tags=batch))
+
+
+@dataclass(frozen=True, slots=True)
+class RunTarget:
+    """Where a training shall be recorded. Whatever is None is taken from MLflow's own settings."""
+
+    run_id: str | None = None
+    """An existing run to write into."""
+    experiment: str | None = None
+    """Name of the experiment for a new run; it is made if it does not exist."""
+    run_name: str | None = None
+    """Name of a new run."""
+    tracking_uri: str | None = None
+    """MLflow's tracking URI."""
+    tags: Mapping[str, str] | None = None
+    """Tags of a new run."""
+
+
+def start_run(
+    run_name: str | None = None,
+    *,
+    run_id: str | None = None,
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> TrainingRun:
+    """Open a training run, as `mlflow.start_run` does, and end it when the `with` block is left.
+
+    Attaches, in this order, to the run `run_id`, MLflow's active run, the run named by `MLFLOW_RUN_ID`;
+    else it opens a new one. The run is MLflow's active run too, so that what Transformers, TRL and your
+    own `mlflow.log_…` calls report goes to the same place.
+
+    Raises:
+        RunError: MLflow answers that the run or experiment cannot be had. If MLflow does not answer at
+            all, a warning is issued and what is logged waits on disk.
+    """
+    target = RunTarget(run_id, experiment, run_name, tracking_uri, tags)
+    return open_run(target, activate=True)
+
+
+def open_run(
+    target: RunTarget, *, activate: bool, scorers: Mapping[str, Scorer] | None = None
+) -> TrainingRun:
+    """Attach to a run or open a new one, in the order of `start_run`.
+
+    Args:
+        target: Where to record.
+        activate: Make a run that exists already MLflow's active run, and end it as our own.
+        scorers: The scores of every prediction, by name; all built-in ones by default.
+    """
+    found, error = attempt(lambda: _find_or_start(target, activate=activate))
+    if found is not None:
+        run, owned = found
+        return TrainingRun(run, owned=owned, scorers=scorers)
+    assert error is not None
+    if getattr(error, "error_code", None) in _REFUSALS:
+        raise RunError(f"MLflow refuses the run: {describe(error)}") from error
+    warn(f"MLflow cannot be used: {describe(error)}. The training goes on; its rounds are kept on disk.")
+    return TrainingRun(None, owned=False, scorers=scorers)
+
+
+def _find_or_start(target: RunTarget, *, activate: bool) -> tuple[Run, bool]:
+    """Return the run to write into, and whether it is ours to end."""
+    import mlflow
+
+    with polite_requests():
+        if target.tracking_uri:
+            mlflow.set_tracking_uri(target.tracking_uri)
+        active = mlflow.active_run()
+        if active and target.run_id in (None, active.info.run_id):
+            return active, False
+        existing = target.run_id or os.environ.get("MLFLOW_RUN_ID")
+        if existing and activate:
+            return mlflow.start_run(run_id=existing, nested=active is not None), True
+        if existing:
+            return mlflow.MlflowClient().get_run(existing), False
+        experiment_id = _experiment_id(target.experiment) if target.experiment else None
+        tags = dict(target.tags or {})
+        return mlflow.start_run(experiment_id=experiment_id, run_name=target.run_name, tags=tags), True
+
+
+def _experiment_id(name: str) -> str:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name)
+
+
+def _end(run_id: str, status: str) -> None:
+    """End a run of ours, through MLflow's active run where it is that, so that it does not stay active."""
+    import mlflow
+
+    active = mlflow.active_run()
+    if active and active.info.run_id == run_id:
+        mlflow.end_run(status)
+    else:
+        mlflow.MlflowClient().set_terminated(run_id, status)
+
+
+def _package_versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Scoring predictions: named numbers on each answer."""

@@ -1,0 +1,63 @@
+"""Which samples a training is asked: a whole file, or a draw from a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timelapse.config.limits import check_limits, read_limits
+from timelapse.fence import warn
+from timelapse.formats.loading import load_samples
+from timelapse.samples import Sample, SampleSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from timelapse.config.model import PredictionsConfig
+
+
+def select_samples(
+    source: Any, config: PredictionsConfig, *, tools: Sequence[Mapping[str, Any]] = (), seed: int = 0
+) -> SampleSet:
+    """Return the sample set for a training.
+
+    A path or list is an explicit choice and used whole, up to the limit `PREDICTIONS_MAX_SAMPLE_COUNT`.
+    From a data set (a table with more rows than anybody wants to read) `sample_count` samples are drawn
+    with a generator of our own. Rows that cannot be used are reported in one warning.
+
+    Args:
+        source: A path, a list of rows or samples, a `SampleSet`, a pandas frame or a `datasets.Dataset`.
+        config: Says how many samples to draw, and how rows are read.
+        tools: Functions for samples that bring none of their own.
+        seed: Seed of the draw, unless the configuration has one.
+
+    Raises:
+        SampleError: The source cannot be read, or holds more samples than the limit.
+        ConfigError: The configuration is beyond its limits.
+    """
+    limits = read_limits()
+    # How often rounds happen is limited for jobs (`timelapse train`), not for the author of a script.
+    check_limits(config, limits.model_copy(update={"min_step_interval": 1}))
+    if isinstance(source, SampleSet):
+        return source
+    explicit = isinstance(source, str | Path | list | tuple)
+    limit = limits.max_sample_count if explicit else None
+    samples = load_samples(
+        source, format=config.format, fields=config.fields, tools=tools or None, limit=limit
+    )
+    if samples.report and samples.report.skipped:
+        warn(f"Some rows are no usable samples. {samples.report}")
+    return samples if explicit else draw_samples(samples, config, seed)
+
+
+def draw_samples(samples: SampleSet, config: PredictionsConfig, seed: int) -> SampleSet:
+    """Return `sample_count` of the samples, in their order."""
+    return samples.draw(config.sample_count, config.seed if config.seed is not None else seed)
+
+
+def unique_samples(samples: Iterable[Sample]) -> SampleSet:
+    """Return examples as a sample set: of those that ask the same, the first."""
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(sample.sample_id, sample)
+    return SampleSet(tuple(first.values()))

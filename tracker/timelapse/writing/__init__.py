@@ -1,0 +1,1 @@
+"""Writing rounds: to disk first, then to MLflow."""

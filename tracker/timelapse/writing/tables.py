@@ -1,0 +1,108 @@
+"""The tables of a run in the forms in which they are stored."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from timelapse.rounds import storable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from timelapse.rounds import Round
+    from timelapse.samples import SampleSet
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as one Parquet file, compressed with zstd."""
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def samples_table(sets: Iterable[SampleSet], rendered: Mapping[str, str]) -> pa.Table:
+    """Return sample sets as a table: one row a sample, in order.
+
+    `rendered` maps sample ids to the prompt as the model sees it. Messages, tools and metadata are JSON
+    texts, because every source has its own columns.
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    schema = pa.schema(
+        [
+            ("set", text),
+            ("sample_id", text),
+            ("index", pa.int32()),
+            ("prompt", text),
+            ("reference", text),
+            ("messages", text),
+            ("tools", text),
+            ("rendered_prompt", text),
+            ("tags", pa.list_(text)),
+            ("metadata", text),
+            ("source", text),
+        ]
+    )
+    rows = [
+        {
+            "set": samples.name,
+            "sample_id": sample.sample_id,
+            "index": index,
+            "prompt": storable(sample.prompt),
+            "reference": storable(sample.reference),
+            "messages": _json(sample.messages),
+            "tools": _json(sample.tools),
+            "rendered_prompt": storable(rendered.get(sample.sample_id)),
+            "tags": [storable(tag) for tag in sample.tags],
+            "metadata": _json(sample.metadata),
+            "source": storable(sample.source),
+        }
+        for samples in sets
+        for index, sample in enumerate(samples)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def latest_table(round_: Round, samples: SampleSet) -> bytes:
+    """Return a round as a table that stock MLflow shows: the JSON that `mlflow.log_table` writes.
+
+    Columns: prompt, reference, prediction, each score, finish_reason, status, error, step, epoch.
+    """
+    rows = {row.sample_id: row for row in round_.predictions if row.generation == 0}
+    scores = sorted({name for row in round_.predictions for name in row.scores})
+    data = [
+        [sample.prompt, sample.reference, row.prediction]
+        + [_finite(row.scores.get(name)) for name in scores]
+        + [row.finish_reason, row.status, row.error, round_.step, round_.epoch]
+        for sample in samples
+        if (row := rows.get(sample.sample_id))
+    ]
+    columns = [
+        "prompt",
+        "reference",
+        "prediction",
+        *scores,
+        "finish_reason",
+        "status",
+        "error",
+        "step",
+        "epoch",
+    ]
+    return _json({"columns": columns, "data": data}).encode()
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number that JSON knows; NaN and infinities become null, as pandas writes them."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _json(value: Any) -> str:
+    # ASCII escapes keep even lone surrogates valid JSON; tuples become lists, dates their text.
+    return json.dumps(value, default=str)

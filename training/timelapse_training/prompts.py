@@ -1,0 +1,91 @@
+"""Prompts: a sample as the text and tokens that the model sees."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from timelapse.samples import message_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from timelapse.samples import Sample
+
+Template = Literal["auto", "chat", "plain"]
+"""`chat`: through the tokenizer's chat template; `plain`: as bare text; `auto`: chat for conversational
+samples if the tokenizer has a template, plain for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A sample's input, ready for the model."""
+
+    sample_id: str
+    """Which sample it is."""
+    text: str
+    """The rendered prompt, special tokens written out."""
+    token_ids: tuple[int, ...]
+    """Its tokens, without padding."""
+
+
+def text_tokenizer(processor: Any) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a processing class: a processor's own, or the thing itself."""
+    tokenizer: PreTrainedTokenizerBase = getattr(processor, "tokenizer", processor)
+    return tokenizer
+
+
+def uses_chat_template(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template) -> bool:
+    """Return whether a sample goes through the chat template."""
+    if template == "auto":
+        return sample.conversational and bool(tokenizer.chat_template)
+    return template == "chat"
+
+
+def render(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template = "auto") -> str:
+    """Return a sample's input as the model is to see it, ready for its answer.
+
+    Plain rendering: a text prompt stays as it is, character for character; a lone question gets a line
+    break behind it; several turns become a transcript that ends with `Assistant:`.
+    """
+    if uses_chat_template(tokenizer, sample, template):
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in sample.messages],
+            tools=[dict(tool) for tool in sample.tools] or None,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        assert isinstance(text, str)
+        return text
+    if not sample.conversational:
+        return message_text(sample.messages[0])
+    if len(sample.messages) == 1:
+        return message_text(sample.messages[0]) + "\n"
+    turns = [f"{str(turn['role']).capitalize()}: {message_text(turn)}" for turn in sample.messages]
+    return "\n".join([*turns, "Assistant:"])
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    sample: Sample,
+    template: Template = "auto",
+    *,
+    is_encoder_decoder: bool = False,
+) -> Prompt:
+    """Return a sample's rendered prompt with its tokens."""
+    text = render(tokenizer, sample, template)
+    # A chat template writes its own special tokens.
+    special = not uses_chat_template(tokenizer, sample, template)
+    ids = list(tokenizer(text, add_special_tokens=special)["input_ids"])
+    # Some tokenizers end every text; a decoder would take that for the end of the answer.
+    if special and not is_encoder_decoder and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+        ids.pop()
+    return Prompt(sample.sample_id, text, tuple(ids))
+
+
+def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return 16 hexadecimal digits over the chat template, or None without one."""
+    if not tokenizer.chat_template:
+        return None
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]

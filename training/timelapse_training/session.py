@@ -1,0 +1,109 @@
+"""One training under observation, from its first step to its last."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from accelerate.utils import extract_model_from_parallel
+from tqdm.auto import tqdm
+
+from timelapse.fence import Fence, attempt
+from timelapse_training.generation import GenerationSettings, failed_round, generate
+from timelapse_training.prompts import render, template_fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from timelapse.rounds import Round, Trigger
+    from timelapse.run import TrainingRun
+    from timelapse.samples import SampleSet
+
+TRAINING_GOES_ON = "The training goes on."
+
+
+@dataclass
+class Session:
+    """Makes the rounds of one training and stores them. Nothing in here raises into the training."""
+
+    samples: SampleSet
+    """What is asked, round after round."""
+    run: TrainingRun
+    """Where the rounds go."""
+    tokenizer: PreTrainedTokenizerBase
+    """The model's tokenizer."""
+    settings: GenerationSettings
+    """How answers are decoded."""
+    fence: Fence
+    """Takes the failures."""
+    attempt_number: int = 0
+    """0 for the first training of a run, then one more for each further one."""
+    last_round: int | None = field(default=None, init=False)
+    """The step of the latest round."""
+
+    def __post_init__(self) -> None:
+        self._began, self._spent = time.perf_counter(), 0.0
+
+    def open(self, plan: str) -> None:
+        """Store the samples, and say in one line what will happen (`plan`) and where it can be seen."""
+        rendered = {}
+        for sample in self.samples:
+            text, _error = attempt(partial(render, self.tokenizer, sample, self.settings.template))
+            if text is not None:  # what cannot be rendered gets an error row in each round
+                rendered[sample.sample_id] = text
+        with self.fence.guard("storing the samples", TRAINING_GOES_ON):
+            self.run.log_samples(
+                self.samples,
+                rendered=rendered,
+                decoding=self.settings.decoding(),
+                chat_template=template_fingerprint(self.tokenizer),
+            )
+            say(f"{len(self.samples)} samples, {plan} -> {self.run.where()}")
+
+    def make_round(self, model: Any, trigger: Trigger, *, step: int, epoch: float | None) -> None:
+        """Let the model answer, and store the round."""
+        started = time.perf_counter()
+        self.last_round = step
+        with self.fence.guard("making a round of predictions", TRAINING_GOES_ON):
+            round_ = self._answer(model, trigger, step, epoch)
+            if round_.failed:
+                self._report(round_)
+            self._spent += time.perf_counter() - started
+            share = self._spent / max(time.perf_counter() - self._began, 1e-9)
+            self.run.log_round(round_, {"share_of_training_time": share})
+
+    def close(self, *, end_run: bool) -> None:
+        """Send what still waits; end the run, too, if it is ours and `end_run`."""
+        with self.fence.guard("completing the run", TRAINING_GOES_ON):
+            if end_run:
+                self.run.finish()
+            else:
+                self.run.complete()
+            say(f"{self.run.summary()} -> {self.run.where()}")
+
+    def _answer(self, model: Any, trigger: Trigger, step: int, epoch: float | None) -> Round:
+        bare = extract_model_from_parallel(model, keep_torch_compile=False)
+        round_, error = attempt(
+            lambda: generate(
+                bare, self.tokenizer, self.samples, self.settings, step=step, epoch=epoch, trigger=trigger
+            )
+        )
+        if round_ is None:
+            assert error is not None
+            round_ = failed_round(self.samples, error, step=step, epoch=epoch, trigger=trigger)
+        return replace(round_, attempt=self.attempt_number)
+
+    def _report(self, round_: Round) -> None:
+        first = round_.failed[0].error or "unknown error"
+        self.fence.report(
+            "answering samples",
+            f"{len(round_.failed)} of {len(round_.predictions)} at step {round_.step}, first {first}",
+            "Their rows hold the error. " + TRAINING_GOES_ON,
+        )
+
+
+def say(message: str) -> None:
+    """Print one line of ours without tearing a progress bar apart."""
+    tqdm.write(f"Timelapse: {message}")

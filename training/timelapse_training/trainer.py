@@ -1,0 +1,108 @@
+"""The trainer behind `timelapse train`: supervised fine-tuning from a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timelapse import names
+from timelapse.config.file import resolved, to_yaml
+from timelapse.run import TrainingRun, start_run
+from timelapse_training.arguments import sft_arguments
+from timelapse_training.data import TrainingData, choose_samples, read_data
+from timelapse_training.loading import ModelSource, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+    from timelapse.config.model import Config, LoraConfig
+    from timelapse.samples import SampleSet
+
+
+def train(config: Config) -> TrainingRun:
+    """Fine-tune a model as a configuration says, as one MLflow run, and return that run, ended.
+
+    The loss is on the answers only. The adapter or model is saved in `training.output_dir`.
+
+    Raises:
+        ConfigError: The configuration cannot be carried out; said before anything is trained.
+        SampleError: The data cannot be read.
+    """
+    source = ModelSource(config.model)  # a GGUF file is converted while the rest goes on
+    data = read_data(config)
+    samples = choose_samples(config, data)
+    arguments = sft_arguments(config, evaluates=bool(data.eval))
+    tokenizer = load_tokenizer(source, config)
+    tracking = config.tracking
+    with start_run(
+        tracking.run_name,
+        run_id=tracking.run_id,
+        experiment=tracking.experiment,
+        tracking_uri=tracking.uri,
+        tags=tracking.tags,
+    ) as run:
+        _record(config, run)
+        _fit(config, data, samples, arguments, tokenizer, source.load(), run)
+    return run
+
+
+def _record(config: Config, run: TrainingRun) -> None:
+    """Store the configuration in the run, secrets redacted: whole as a file, its main parts as parameters."""
+    run.log_text(to_yaml(config), names.CONFIG_FILE)
+    stored = resolved(config)
+    run.log_params(_flat({key: stored.get(key) for key in ("model", "data", "training", "lora", "seed")}))
+
+
+def _fit(
+    config: Config,
+    data: TrainingData,
+    samples: SampleSet | None,
+    arguments: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel,
+    run: TrainingRun,
+) -> None:
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    from timelapse_training.curves import CurvesCallback
+
+    callbacks: list[TrainerCallback] = [CurvesCallback(run)]
+    if samples is None:
+        run.disable("predictions.enabled is false")
+    else:
+        from timelapse_training.callback import PredictionsCallback
+
+        callbacks.append(PredictionsCallback(samples, config=config.predictions, run=run))
+    trainer = SFTTrainer(
+        model,
+        args=arguments,
+        train_dataset=data.tokenised(tokenizer, config, "train"),
+        eval_dataset=data.tokenised(tokenizer, config, "eval"),
+        processing_class=tokenizer,
+        peft_config=_peft_config(config.lora) if config.lora else None,
+        callbacks=callbacks,
+    )
+    trainer.train()
+    trainer.save_model(str(Path(config.training.output_dir) / "final"))
+
+
+def _peft_config(lora: LoraConfig) -> Any:
+    from peft import LoraConfig as PeftLoraConfig
+
+    return PeftLoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type] # peft takes floats, too
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _flat(block: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested blocks as one level: `{"training.seed": 1}`; what is not set is left out."""
+    if not isinstance(block, dict):
+        return {} if block is None else {prefix: block}
+    pairs: dict[str, Any] = {}
+    for key, value in block.items():
+        pairs.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return pairs
