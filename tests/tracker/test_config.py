@@ -313,7 +313,7 @@ WRONG = [
         "training.max_steps: expected at least 1, or -1 to let num_train_epochs decide, got 0",
     ),
     ("training: {max_steps: 1.5}", "training.max_steps: expected a whole number, got 1.5"),
-    ("training: {bf16: 7}", "training.bf16: expected true or false, got 7"),
+    ("training: {bf16: 7}", "training.bf16: expected true, false or auto, got 7"),
     (
         "training: {per_device_train_batch_size: 0}",
         "training.per_device_train_batch_size: expected at least 1, got 0",

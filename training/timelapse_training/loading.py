@@ -36,12 +36,12 @@ class ModelSource:
         if config.gguf_file:
             self._conversion = Conversion(_folder(name, config), config.gguf_file)
 
-    def load(self) -> PreTrainedModel:
-        """Return the model, in the precision that the configuration asks for."""
+    def load(self, dtype: str) -> PreTrainedModel:
+        """Return the model with its weights in this precision; `auto` leaves them as they are stored."""
         from transformers import AutoModelForCausalLM
 
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            self._place(), dtype=self._config.dtype, **self._options()
+            self._place(), dtype=dtype, **self._options()
         )
         return model
 

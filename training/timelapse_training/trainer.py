@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from timelapse import names
 from timelapse.config.file import resolved, to_yaml
 from timelapse.run import TrainingRun, start_run
-from timelapse_training.arguments import sft_arguments
+from timelapse_training.arguments import sft_arguments, uses_bf16, weights_dtype
 from timelapse_training.data import TrainingData, choose_samples, read_data
 from timelapse_training.loading import ModelSource, load_tokenizer
 
@@ -42,7 +42,7 @@ def train(config: Config) -> TrainingRun:
         tags=tracking.tags,
     ) as run:
         _record(config, run)
-        _fit(config, data, samples, arguments, tokenizer, source.load(), run)
+        _fit(config, data, samples, arguments, tokenizer, source.load(weights_dtype(config)), run)
     return run
 
 
@@ -51,6 +51,7 @@ def _record(config: Config, run: TrainingRun) -> None:
     run.log_text(to_yaml(config), names.CONFIG_FILE)
     stored = resolved(config)
     run.log_params(_flat({key: stored.get(key) for key in ("model", "data", "training", "lora", "seed")}))
+    run.log_params({"precision": "bf16" if uses_bf16(config) else "fp16" if config.training.fp16 else "fp32"})
 
 
 def _fit(

@@ -20,6 +20,7 @@ from pydantic import (
 
 from timelapse.config.lora import lift_lora
 from timelapse.config.types import (
+    BoolOrAuto,
     Count,
     Interval,
     Label,
@@ -130,8 +131,8 @@ class TrainingConfig(Section):
     """Gradients are clipped to this norm; 0 switches that off."""
     max_length: Count | None = 1024
     """Longest row in tokens; longer ones are cut. Null cuts none."""
-    bf16: bool = False
-    """Mixed precision in bfloat16."""
+    bf16: BoolOrAuto = False
+    """Mixed precision in bfloat16; `auto`: where the hardware computes in it natively."""
     fp16: bool = False
     """Mixed precision in float16."""
     gradient_checkpointing: bool = False
@@ -161,7 +162,7 @@ class TrainingConfig(Section):
     @field_validator("fp16")
     @classmethod
     def _one_precision(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("bf16"):
+        if value and info.data.get("bf16") is True:
             raise ValueError("cannot be on together with training.bf16. Switch one of them off")
         return value
 

@@ -43,6 +43,12 @@ def _text_or_list(value: Any) -> Any:
     raise ValueError("expected text, such as all-linear, or a list of module names")
 
 
+def _bool_or_auto(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError(f"expected true, false or auto, got {value!r}")
+
+
 def name_block(value: Any) -> Any:
     """Return a bare text as the name in a block."""
     return {"name": value} if isinstance(value, str) else value
@@ -65,6 +71,7 @@ Scale = Annotated[float, Field(gt=0), NoSwitch, AfterValidator(_whole_if_it_is)]
 Interval = Annotated[float, Field(gt=0), NoSwitch, AfterValidator(_steps_or_ratio)]
 Warmup = Annotated[float, Field(ge=0), NoSwitch, AfterValidator(_steps_or_ratio)]
 Label = Annotated[str, BeforeValidator(_label)]
+BoolOrAuto = Annotated[bool | Literal["auto"], BeforeValidator(_bool_or_auto)]
 TargetModules = Annotated[str | list[str], BeforeValidator(_text_or_list)]
 Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_off_is_no)]
 SaveStrategy = Annotated[Literal["no", "steps", "epoch", "best"], BeforeValidator(_off_is_no)]

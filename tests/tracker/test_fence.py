@@ -1,0 +1,48 @@
+"""The fence: failures stay inside, are said once, and the next thing succeeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from timelapse.errors import TimelapseWarning
+from timelapse.fence import Fence, attempt, describe
+
+
+def test_a_failure_is_said_once_and_kept() -> None:
+    fence = Fence()
+    with pytest.warns(TimelapseWarning) as warned:
+        for number in (1, 2):
+            with fence.guard("storing the round", "The training goes on."):
+                raise ValueError(f"bad\n number {number}")
+    assert [str(warning.message) for warning in warned] == [
+        "Storing the round failed: ValueError: bad number 1. The training goes on."
+    ]
+    assert fence.failures == [
+        "storing the round: ValueError: bad number 1",
+        "storing the round: ValueError: bad number 2",
+    ]
+
+
+def test_what_the_user_does_passes() -> None:
+    with pytest.raises(KeyboardInterrupt), Fence().guard("anything", ""):
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit), Fence().guard("anything", ""):
+        raise SystemExit(3)
+
+
+def test_a_warning_never_raises() -> None:
+    with Fence().guard("anything", "Nothing happens."):  # warnings are errors in these tests
+        raise ValueError("bad")
+
+
+def test_attempt_returns_the_result_or_the_error() -> None:
+    assert attempt(lambda: 3) == (3, None)
+    result, error = attempt(lambda: 1 // 0)
+    assert result is None
+    assert describe(error) if error else None == "ZeroDivisionError: integer division or modulo by zero"
+
+
+def test_a_description_is_one_bounded_line() -> None:
+    assert describe(ValueError("a\n\n  b")) == "ValueError: a b"
+    assert describe(ValueError()) == "ValueError"
+    assert len(describe(ValueError("x" * 2000))) == len("ValueError: ") + 500

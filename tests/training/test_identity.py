@@ -1,0 +1,110 @@
+"""A training is the same with and without the callback, bit for bit, whatever MLflow does."""
+
+from __future__ import annotations
+
+import random
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tiny import make_gpt2, make_samples, make_tokenizer, training_set
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
+
+from timelapse_training import PredictionsCallback
+
+DECODING = {"do_sample": True, "temperature": 2.0, "max_new_tokens": 6, "batch_size": 3}
+
+
+def train(folder: Path, callbacks: list[Any], *, lora: bool, checkpointing: bool) -> dict[str, Any]:
+    """Train a GPT-2 with dropout 0.1 everywhere, and return all that the training left behind."""
+    set_seed(3)
+    model: Any = make_gpt2(dropout=0.1)
+    if lora:
+        model = get_peft_model(
+            model, LoraConfig(r=4, lora_dropout=0.1, target_modules=["c_attn"], fan_in_fan_out=True)
+        )
+        model.enable_input_require_grads()
+    tokenizer = make_tokenizer()
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=3,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        seed=3,
+        disable_tqdm=True,
+        activation_checkpointing=checkpointing,
+    )
+    trainer = Trainer(
+        model,
+        args=arguments,
+        train_dataset=training_set(tokenizer),
+        # A collator that draws from torch's generator at every batch, as masking and augmentation do.
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    trainer.train()
+    assert trainer.optimizer is not None
+    return {
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "weights": {name: value.clone() for name, value in model.state_dict().items()},
+        "optimizer": trainer.optimizer.state_dict()["state"],
+        "random": random.random(),
+        "numpy": np.random.rand(),
+        "torch": torch.rand(3),
+    }
+
+
+def assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def refusing_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("server", ["up", "refusing"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_losses_weights_and_random_state_are_the_same(
+    tracking: mlflow.MlflowClient, tmp_path: Path, lora: bool, checkpointing: bool, server: str
+) -> None:
+    bare = train(tmp_path / "bare", [], lora=lora, checkpointing=checkpointing)
+    again = train(tmp_path / "again", [], lora=lora, checkpointing=checkpointing)
+    assert_same(bare, again)  # else the comparison would prove nothing
+
+    before = mlflow.get_tracking_uri()
+    if server == "refusing":
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{refusing_port()}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that the server refuses is said; tested elsewhere
+            callback = PredictionsCallback(
+                make_samples(), sample_frequency="steps", step_interval=2, **DECODING
+            )
+            watched = train(tmp_path / "watched", [callback], lora=lora, checkpointing=checkpointing)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+    assert_same(bare, watched)
+    stored = sorted(path.name for path in tmp_path.rglob("round-*.parquet"))
+    assert stored == [f"round-{step:08d}.parquet" for step in (0, 2, 4, 6, 8, 10, 12)]
