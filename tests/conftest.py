@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ def tracking(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIMELAPSE_SPOOL", str(tmp_path / "spool"))
     shutil.copy(empty_store, tmp_path / "mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns" / "0"),))
+    database.close()
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     yield mlflow.MlflowClient()

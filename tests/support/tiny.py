@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -30,13 +30,13 @@ QUESTIONS = ("go", "forget it", "a much longer question, which makes the batch r
 def make_tokenizer(
     *, pad: str | None = "<pad>", side: str = "right", chat: bool = True
 ) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer: any text, one token a byte, and the special tokens of the chat template."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    specials = ["<pad>", "<end>", "<user>", "<assistant>", "<system>", "<tools>"]
-    vocabulary = {token: index for index, token in enumerate([*specials, *alphabet])}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
+    """A tokenizer of one visible character a token, so that different answers are different texts."""
+    specials = ["<pad>", "<end>", "<user>", "<assistant>", "<system>", "<tools>", "<unk>"]
+    characters = [chr(code) for code in (*range(32, 127), *range(0xC0, 0x180))][: 264 - len(specials)]
+    vocabulary = {token: index for index, token in enumerate([*specials, *characters])}
+    core = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    core.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<end>",

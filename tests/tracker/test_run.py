@@ -6,6 +6,7 @@ import json
 import random
 import socket
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -34,18 +35,15 @@ def make_samples() -> SampleSet:
     )
 
 
-def make_round(samples: SampleSet, texts: list[str | None], step: int, **options: object) -> Round:
-    rows = tuple(
-        Prediction(
-            sample.sample_id, text, finish_reason="stop", prompt_tokens=4, prediction_tokens=2, seconds=0.5
-        )
-        if text is not None
-        else Prediction(
-            sample.sample_id, status="error", error="ValueError: no answer", finish_reason="error"
-        )
-        for sample, text in zip(samples, texts, strict=True)
-    )
-    return Round(step, rows, epoch=step / 10, trigger="manual", seconds=2.0, **options)  # type: ignore[arg-type]
+def make_round(samples: SampleSet, texts: list[str | None], step: int, **options: Any) -> Round:
+    def row(sample: Sample, text: str | None) -> Prediction:
+        if text is None:
+            error = "ValueError: no answer"
+            return Prediction(sample.sample_id, status="error", error=error, finish_reason="error")
+        return Prediction(sample.sample_id, text, finish_reason="stop", prompt_tokens=4, prediction_tokens=2)
+
+    rows = tuple(map(row, samples, texts))
+    return Round(step, rows, epoch=step / 10, trigger="manual", seconds=2.0, **options)
 
 
 def artifacts(client: mlflow.MlflowClient, run_id: str) -> list[str]:
@@ -140,11 +138,8 @@ def test_failed_rows_are_rows_and_degrade_the_run(tracking: mlflow.MlflowClient)
         assert status == "degraded: 2 of 3 rows failed at step 5"
     assert tracking.get_run(run.run_id).data.tags[names.TAG_STATUS] == status
     assert tracking.get_run(run.run_id).data.metrics["predictions/error_rate"] == pytest.approx(2 / 3)
-    assert read_round(run.run_id, "round-00000005.parquet")["error"].tolist() == [
-        None,
-        "ValueError: no answer",
-        "ValueError: no answer",
-    ]
+    errors = read_round(run.run_id, "round-00000005.parquet")["error"]
+    assert errors.fillna("").tolist() == ["", "ValueError: no answer", "ValueError: no answer"]
 
 
 def test_an_error_fails_the_run_and_passes(tracking: mlflow.MlflowClient) -> None:

@@ -84,7 +84,7 @@ def texts_of_checkpoint(folder: Path) -> list[str]:
         (
             {"sample_frequency": "eval"},
             {"eval_strategy": "steps", "eval_steps": 3},
-            {0: "baseline", 3: "eval", 6: "eval", 8: "end"},
+            {0: "baseline", 3: "eval", 6: "eval", 8: "eval"},
         ),
         ({"sample_frequency": "eval"}, {"eval_strategy": "epoch"}, {0: "baseline", 4: "eval", 8: "eval"}),
         ({"baseline": False, "end": False}, {}, {4: "epoch", 8: "epoch"}),
@@ -231,7 +231,7 @@ def test_a_schedule_that_never_fires_is_an_error_before_the_first_step(
 
 
 def test_mistakes_are_errors_when_the_callback_is_made(tmp_path: Path) -> None:
-    with pytest.raises(SampleError, match="nowhere.jsonl"):
+    with pytest.raises(SampleError, match=r"nowhere\.jsonl"):
         PredictionsCallback(tmp_path / "nowhere.jsonl")
     with pytest.raises(ConfigError, match=r"'max_tokens' is no setting.*Did you mean 'max_new_tokens'"):
         PredictionsCallback(make_samples(), max_tokens=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 import uuid
 from collections.abc import Mapping
@@ -269,6 +270,7 @@ def _find_or_start(target: RunTarget, *, activate: bool) -> tuple[Run, bool]:
         if existing:
             return mlflow.MlflowClient().get_run(existing), False
         experiment_id = _experiment_id(target.experiment) if target.experiment else None
+        random.seed()  # undone above; MLflow would name every run of a seeded training alike
         tags = dict(target.tags or {})
         return mlflow.start_run(experiment_id=experiment_id, run_name=target.run_name, tags=tags), True
 

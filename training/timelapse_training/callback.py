@@ -91,6 +91,7 @@ class PredictionsCallback(TrainerCallback):
         self._fence = Fence()
         self._session: Session | None = None
         self._trainings = 0
+        self._epoch_over_at: int | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -121,19 +122,22 @@ class PredictionsCallback(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make a round after an evaluation."""
+        """Make a round after an evaluation; after that of the last epoch, the last round too."""
         self._event("eval", state, kwargs)
+        if self._epoch_over_at == state.global_step and _stops(state, control):
+            self._event("end", state, kwargs)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Make a round after an epoch; the last one too, while the weights are still the last step's."""
-        stops = control.should_training_stop or state.global_step >= state.max_steps
-        inside_epoch = stops and not float(state.epoch or 0).is_integer()
-        events: tuple[Event, ...] = ("end", "epoch") if inside_epoch else ("epoch", "end")
-        for event in events:
-            if event == "epoch" or stops:
-                self._event(event, state, kwargs)
+        self._epoch_over_at = state.global_step
+        stops = _stops(state, control)
+        if stops and not float(state.epoch or 0).is_integer():  # max_steps lies inside the epoch
+            self._event("end", state, kwargs)
+        self._event("epoch", state, kwargs)
+        if stops and not control.should_evaluate:
+            self._event("end", state, kwargs)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -183,6 +187,11 @@ def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> G
         autocast=autocast,
         progress=not args.disable_tqdm,
     )
+
+
+def _stops(state: TrainerState, control: TrainerControl) -> bool:
+    """Return whether the step just done is the last one."""
+    return control.should_training_stop or state.global_step >= state.max_steps
 
 
 def _sharding(args: TrainingArguments) -> str | None:
