@@ -11,7 +11,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-TRAIN_ROWS, EVAL_ROWS, SEED = 128, 32, 7
+TRAIN_ROWS, EVAL_ROWS, SEED = 96, 32, 7
 LARGEST_HELD_OUT_FAMILY = 2  # the held-out verbs shall not be eight times "write"
 
 

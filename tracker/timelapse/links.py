@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -15,20 +16,22 @@ def without_credentials(uri: str) -> str:
 
 
 def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
-    """Return the address of a run's page; for a local store, the command that serves it."""
-    uri = without_credentials(tracking_uri)
-    if uri.startswith(("http://", "https://")):
-        return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-    return f"mlflow ui --backend-store-uri {uri}, then http://127.0.0.1:5000/#/experiments/{experiment_id}/runs/{run_id}"
+    """Return the address of a run's page; for a local store, with the command that serves it."""
+    place = f"#/experiments/{experiment_id}/runs/{run_id}"
+    if tracking_uri.startswith(("http://", "https://")):
+        return f"{without_credentials(tracking_uri).rstrip('/')}/{place}"
+    store = "" if _is_default(tracking_uri) else f" --backend-store-uri {without_credentials(tracking_uri)}"
+    return f"http://127.0.0.1:5000/{place} (served by: mlflow ui{store})"
 
 
 def show_command(tracking_uri: str, run_id: str) -> str:
     """Return the command that shows a run in the terminal, typed in the folder of the training."""
     command = f"timelapse show {run_id[:8]}"
-    found_by_itself = tracking_uri in (os.environ.get("MLFLOW_TRACKING_URI"), _default_store())
-    return command if found_by_itself else f"{command} --tracking-uri {without_credentials(tracking_uri)}"
+    if _is_default(tracking_uri):
+        return command
+    return f"{command} --tracking-uri {without_credentials(tracking_uri)}"
 
 
-def _default_store() -> str:
-    """Return the store that MLflow uses in this folder when nothing is configured."""
-    return "sqlite:///mlflow.db"
+def _is_default(tracking_uri: str) -> bool:
+    """Return whether MLflow uses this store by itself when it is started in this folder."""
+    return tracking_uri == (os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}")

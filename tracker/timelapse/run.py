@@ -152,7 +152,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         if self.run_id is None or self.experiment_id is None:
             return f"kept in {self._outbox.folder}, because MLflow does not answer"
         link = run_link(self._tracking_uri, self.experiment_id, self.run_id)
-        return f"{link}  (in the terminal: {show_command(self._tracking_uri, self.run_id)})"
+        return f"{link} | in the terminal: {show_command(self._tracking_uri, self.run_id)}"
 
     def summary(self) -> str:
         """Return in a few words what has been stored: `4 rounds in run 'proud-fox-3'`."""

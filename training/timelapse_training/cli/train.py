@@ -27,6 +27,16 @@ def train(config: Path, overrides: tuple[str, ...]) -> None:
         click.echo(f"Note: {note}", err=True)
     check_limits(loaded.config.predictions)
 
+    _quieten()
     import timelapse_training
 
     timelapse_training.train(loaded.config)
+
+
+def _quieten() -> None:
+    """Keep what the libraries say among themselves out of the terminal."""
+    import logging
+    import warnings
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)

@@ -1,0 +1,36 @@
+"""Links lead somewhere, and never hold a password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from timelapse.links import run_link, show_command, without_credentials
+
+RUN = "0123456789abcdef"
+
+
+def test_a_server_has_a_page_and_loses_its_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    uri = "https://ada:secret@mlflow.example:8443/prefix/"
+    assert run_link(uri, "7", RUN) == f"https://mlflow.example:8443/prefix/#/experiments/7/runs/{RUN}"
+    assert show_command(uri, RUN) == (
+        "timelapse show 01234567 --tracking-uri https://mlflow.example:8443/prefix/"
+    )
+
+
+def test_the_default_store_needs_no_more_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    default = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert run_link(default, "1", RUN).endswith(f"/#/experiments/1/runs/{RUN} (served by: mlflow ui)")
+    assert show_command(default, RUN) == "timelapse show 01234567"
+    other = "sqlite:////elsewhere/mlflow.db"
+    assert run_link(other, "1", RUN).endswith(f"(served by: mlflow ui --backend-store-uri {other})")
+    assert show_command(other, RUN) == f"timelapse show 01234567 --tracking-uri {other}"
+
+
+def test_credentials_go_from_any_uri() -> None:
+    assert without_credentials("postgresql://u:p@h/db") == "postgresql://h/db"
+    assert without_credentials("sqlite:///a.db") == "sqlite:///a.db"
