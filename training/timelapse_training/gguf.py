@@ -37,10 +37,13 @@ class Conversion:
 
     def result(self) -> Path:
         """Wait, and return the folder with safetensors weights and tokenizer."""
-        if self._child is not None and self._child.wait():
+        if self._child is not None:
+            code, self._child = self._child.wait(), None
             self._log.seek(0)
             last = "\n".join(self._log.read().strip().splitlines()[-5:])
-            raise ConfigError(f"model.gguf_file: {self.source} cannot be converted:\n{last}")
+            self._log.close()
+            if code:
+                raise ConfigError(f"model.gguf_file: {self.source} cannot be converted:\n{last}")
         return self.target
 
 
