@@ -247,7 +247,7 @@ def test_without_mlflow_the_rounds_are_kept_on_disk(
     assert len(texts) == 2
     assert "MLflow cannot be used" in texts[0]
     assert "its rounds are kept on disk" in texts[0]
-    assert "Each round there opens with pandas.read_parquet" in texts[1]
+    assert "each round there opens with pandas.read_parquet" in texts[1]
     [file] = (Path.cwd() / "spool").rglob("round-00000007.parquet")
     assert pd.read_parquet(file)["prediction"].tolist() == ["went", "sang", "x"]
     assert file.stat().st_mode & 0o777 == 0o600

@@ -142,9 +142,10 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         if self._sample_sets:
             self._tag({names.TAG_STATUS: self._final_status()})
         if not delivered:
-            warn(
-                f"MLflow does not hold {len(self._outbox.waiting())} files of this run; they are kept in "
-                f"{self._outbox.folder}. Each round there opens with pandas.read_parquet."
+            self.fence.report(
+                "handing everything to MLflow",
+                f"it does not hold {len(self._outbox.waiting())} files of this run",
+                f"They are kept in {self._outbox.folder}; each round there opens with pandas.read_parquet.",
             )
 
     def where(self) -> str:
