@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format picture clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -27,6 +27,9 @@ check: $(VENV)/.dev ## Lint, format, types, layers
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+picture: $(VENV)/.training ## Draw docs/demo.svg from the run of the demo
+	$(BIN)/python docs/picture.py
 
 clean: ## Remove the virtual environment and what the demo made
 	rm -rf $(VENV) demo-output

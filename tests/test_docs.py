@@ -1,0 +1,96 @@
+"""The documentation is tested: its code runs, its configuration loads, its commands and files exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from tiny import make_llama, make_tokenizer, training_set
+from trl import SFTConfig
+
+from timelapse.config.file import load_config
+from timelapse.config.model import Config
+from timelapse.formats.adapters import FORMATS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_code_of_the_readme_runs_from_top_to_bottom(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    rows = [{"question": "go", "answer": "went"}, {"question": "be", "answer": "was"}]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = make_tokenizer()
+    given: dict[str, Any] = {
+        "model": make_llama(),
+        "tokenizer": tokenizer,
+        "train_dataset": training_set(tokenizer).remove_columns("attention_mask"),
+        "args": SFTConfig(
+            output_dir=str(tmp_path / "out"),
+            use_cpu=True,
+            bf16=False,
+            activation_checkpointing=False,
+            report_to="none",
+            disable_tqdm=True,
+            num_train_epochs=1,
+        ),
+    }
+    for code in blocks(ROOT / "README.md", "python"):
+        exec(compile(code, "README.md", "exec"), given)
+    assert given["df"]["prompt"].tolist() == ["go", "be"] * 2
+    assert sorted(set(given["df"]["step"])) == [0, 2]
+
+
+@pytest.mark.parametrize("page", ["samples.md"])
+def test_the_code_of_the_docs_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": f"q{n}", "answer": f"a{n}"} for n in range(3)]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for code in blocks(ROOT / "docs" / page, "python"):
+        exec(compile(code, page, "exec"), {})
+
+
+def test_every_format_is_documented() -> None:
+    text = (ROOT / "docs" / "samples.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == [format_.name for format_ in FORMATS]
+
+
+def test_the_documented_configuration_is_whole_and_loads_without_a_note(tmp_path: Path) -> None:
+    [text] = blocks(ROOT / "docs" / "configuration.md", "yaml")
+    (tmp_path / "config.yaml").write_text(text)
+    loaded = load_config(tmp_path / "config.yaml")
+    assert loaded.notes == ()
+    for name, field in Config.model_fields.items():
+        assert re.search(rf"^{name}:", text, re.M) or name == "lora", name
+        section = getattr(loaded.config, name)
+        for inner in getattr(type(section), "model_fields", {}) if name != "lora" else {}:
+            if name != "tensorboard" and (name, inner) not in {("predictions", "format"),
+                                                               ("predictions", "fields"),
+                                                               ("predictions", "template")}:  # fmt: skip
+                assert re.search(rf"^  {inner}:", text, re.M), f"{name}.{inner} ({field.annotation})"
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    console = "\n".join(blocks(ROOT / "README.md", "console") + blocks(ROOT / "CONTRIBUTING.md", "console"))
+    targets = set(re.findall(r"^make (\w+)", console, re.M))
+    assert targets == {"demo", "test", "check", "format"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M)
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"^make (\w+)", ci, re.M) == ["check", "test", "demo"]
