@@ -18,7 +18,8 @@ from timelapse.errors import RunError
 from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.links import run_link, show_command
 from timelapse.scoring.scorers import SCORERS, Scorer
-from timelapse.writing.client import polite_requests
+from timelapse.writing.client import is_refusal, polite_requests
+from timelapse.writing.delivery import Delivery
 from timelapse.writing.outbox import Outbox, outbox_root
 from timelapse.writing.writer import RunWriter
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from timelapse.samples import SampleSet
 
 _PACKAGES = ("mlflow-timelapse", "mlflow", "torch", "transformers", "peft", "trl", "accelerate", "datasets")
-
-# What MLflow answers when it is there and says no: the request is wrong, and waiting will not mend it.
-_REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 class TrainingRun(AbstractContextManager["TrainingRun"]):
@@ -64,7 +62,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
         self._tracking_uri = mlflow.get_tracking_uri()
         client = mlflow.MlflowClient() if run else None
-        self._writer = RunWriter(client, self.run_id, self._outbox, scorers or SCORERS, self.fence)
+        self._delivery = Delivery(client, self.run_id, self.fence)
+        self._writer = RunWriter(self._delivery, self._outbox, scorers or SCORERS, self.fence)
         self._troubles: list[str] = []
         self._sample_sets: dict[str, SampleSet] = {}
         self._ended = False
@@ -113,19 +112,19 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
         now = time.time_ns() // 1_000_000
         batch = [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        self._writer.request("logging metrics", lambda client, run: client.log_batch(run, metrics=batch))
+        self._delivery.send("logging metrics", lambda client, run: client.log_batch(run, metrics=batch))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters under the prefix `timelapse.`, cut at MLflow's limit of 6,000 characters."""
         from mlflow.entities import Param
 
         batch = [Param(names.PARAM_PREFIX + name, str(value)[:6000]) for name, value in params.items()]
-        self._writer.request("logging parameters", lambda client, run: client.log_batch(run, params=batch))
+        self._delivery.send("logging parameters", lambda client, run: client.log_batch(run, params=batch))
 
     def log_text(self, text: str, file: str) -> None:
         """Store a text as the artifact `timelapse/<file>`."""
         path = f"{names.ARTIFACT_FOLDER}/{file}"
-        self._writer.request(f"storing {file}", lambda client, run: client.log_text(run, text, path))
+        self._delivery.send(f"storing {file}", lambda client, run: client.log_text(run, text, path))
 
     def disable(self, reason: str) -> None:
         """Say that no predictions will be made in this run, and why."""
@@ -138,10 +137,10 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
     def complete(self) -> None:
         """Send what still waits, and set the predictions' final status. The MLflow run stays open."""
-        delivered = self._writer.deliver(now=True)
+        self._delivery.flush(now=True)
         if self._sample_sets:
             self._tag({names.TAG_STATUS: self._final_status()})
-        if not delivered:
+        if self._outbox.waiting():
             self.fence.report(
                 "handing everything to MLflow",
                 f"it does not hold {len(self._outbox.waiting())} files of this run",
@@ -171,7 +170,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         else:
             self.complete()
         if self.owned and self.run_id:
-            self._writer.request("ending the run", lambda _client, run: _end(run, status))
+            self._delivery.send("ending the run", lambda _client, run: _end(run, status))
+            self._delivery.flush(now=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -180,7 +180,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self.finish()
         else:
-            self._writer.deliver(now=True)
+            self._delivery.flush(now=True)
             self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", describe(error))
 
     def _final_status(self) -> str:
@@ -193,7 +193,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         from mlflow.entities import RunTag
 
         batch = [RunTag(key, value[:8000]) for key, value in tags.items()]
-        self._writer.request("setting the run's tags", lambda client, run: client.log_batch(run, tags=batch))
+        self._delivery.send("setting the run's tags", lambda client, run: client.log_batch(run, tags=batch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ def open_run(
         run, owned = found
         return TrainingRun(run, owned=owned, scorers=scorers)
     assert error is not None
-    if getattr(error, "error_code", None) in _REFUSALS:
+    if is_refusal(error):
         raise RunError(f"MLflow refuses the run: {describe(error)}") from error
     warn(f"MLflow cannot be used: {describe(error)}. The training goes on; its rounds are kept on disk.")
     return TrainingRun(None, owned=False, scorers=scorers)

@@ -84,12 +84,13 @@ class Session:
             say(f"{self.run.summary()} -> {self.run.where()}")
 
     def _answer(self, model: Any, trigger: Trigger, step: int, epoch: float | None) -> Round:
-        bare = extract_model_from_parallel(model, keep_torch_compile=False)
-        round_, error = attempt(
-            lambda: generate(
+        def answer() -> Round:
+            bare = extract_model_from_parallel(model, keep_torch_compile=False)
+            return generate(
                 bare, self.tokenizer, self.samples, self.settings, step=step, epoch=epoch, trigger=trigger
             )
-        )
+
+        round_, error = attempt(answer)
         if round_ is None:
             assert error is not None
             round_ = failed_round(self.samples, error, step=step, epoch=epoch, trigger=trigger)

@@ -24,6 +24,15 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 
+_REFUSALS = (
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_PARAMETER_VALUE",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "BAD_REQUEST",
+    "INVALID_STATE",
+)
+
 
 @contextmanager
 def polite_requests() -> Iterator[None]:
@@ -39,6 +48,14 @@ def polite_requests() -> Iterator[None]:
     finally:
         for name in ours:
             os.environ.pop(name, None)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether MLflow is there and says no: the request is wrong, and waiting will not mend it."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):  # of the artifact store
+        return 400 <= status < 500 and status not in (408, 429)
+    return getattr(error, "error_code", None) in _REFUSALS
 
 
 def announce_table(client: MlflowClient, run_id: str) -> None:
