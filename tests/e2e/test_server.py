@@ -20,7 +20,6 @@ from timelapse.errors import TimelapseWarning
 from timelapse.rounds import Prediction, Round
 from timelapse.run import start_run
 from timelapse.samples import Sample, SampleSet
-from timelapse.writing import delivery
 
 
 class Server:
@@ -80,7 +79,7 @@ def make_round(samples: SampleSet, step: int) -> Round:
 
 
 def test_rounds_made_while_the_server_is_dead_arrive_when_it_is_back(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server,
 ) -> None:
     samples = SampleSet((Sample(({"role": "user", "content": "go"},), "answer at 3"),))
     with pytest.warns(TimelapseWarning) as warned, start_run("survivor") as run:
@@ -94,7 +93,6 @@ def test_rounds_made_while_the_server_is_dead_arrive_when_it_is_back(
         server.start()
         run.log_round(make_round(samples, 4))  # too soon after the failure: it waits with the others
         assert len(list(Path("spool").rglob("round-*.parquet"))) == 3
-        monkeypatch.setattr(delivery, "RETRY_AFTER_SECONDS", 0.0)
 
     [warning] = [str(warning.message) for warning in warned]
     assert "Sending to MLflow failed: storing round-00000002.parquet" in warning

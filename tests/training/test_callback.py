@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from timelapse import names
-from timelapse.errors import ConfigError, SampleError, ScheduleError, TimelapseWarning
+from timelapse.errors import ConfigError, RunError, SampleError, ScheduleError, TimelapseWarning
 from timelapse.run import start_run
 from timelapse_training import PredictionsCallback
 
@@ -337,3 +337,79 @@ def test_evaluations_outside_a_training_make_no_round(tracking: mlflow.MlflowCli
     trainer.train()
     trainer.evaluate()
     assert sorted(rounds_of(only_run(tracking).info.run_id)) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_the_last_round_does_not_depend_on_the_order_of_callbacks(
+    tracking: mlflow.MlflowClient, tmp_path: Path, ours_first: bool
+) -> None:
+    ours = PredictionsCallback(make_samples(), max_new_tokens=2, sample_frequency="steps", step_interval=7)
+    callbacks = [ours, EarlyStoppingCallback(early_stopping_patience=1)]
+    trainer = make_trainer(
+        tmp_path / "out",
+        *(callbacks if ours_first else reversed(callbacks)),
+        num_train_epochs=4,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=True,
+    )
+    trainer.train()
+    assert trainer.state.global_step == 8
+    assert sorted(rounds_of(only_run(tracking).info.run_id)) == [0, 7, 8]
+
+
+def test_an_evaluation_that_is_put_off_past_the_end_never_fires(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    callback = PredictionsCallback(make_samples(), sample_frequency="eval")
+    trainer = make_trainer(tmp_path / "out", callback, eval_strategy="epoch", eval_delay=10)
+    with pytest.raises(ScheduleError, match="eval_delay puts the first evaluation off to step 40"):
+        trainer.train()
+
+
+def test_a_resumed_training_writes_over_nothing(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:
+    def train(**options: Any) -> None:
+        callback = PredictionsCallback(make_samples(), max_new_tokens=2)
+        make_trainer(tmp_path / "out", callback, num_train_epochs=3).train(**options)
+
+    with mlflow.start_run() as run:
+        train()
+        before = {
+            file.path: Path(
+                mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/{file.path}")
+            ).read_bytes()
+            for file in tracking.list_artifacts(run.info.run_id, names.ARTIFACT_FOLDER)
+            if "round-" in file.path
+        }
+        train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-8"))
+        train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+        for path, content in before.items():
+            stored = Path(mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/{path}"))
+            assert stored.read_bytes() == content
+    found = sorted(
+        Path(file.path).name
+        for file in tracking.list_artifacts(run.info.run_id, names.ARTIFACT_FOLDER)
+        if "round-" in file.path
+    )
+    assert found == [
+        "round-00000000.parquet",
+        "round-00000004.parquet",
+        "round-00000008-a2.parquet",
+        "round-00000008.parquet",
+        "round-00000012-a1.parquet",
+        "round-00000012-a2.parquet",
+        "round-00000012.parquet",
+    ]
+    assert tracking.get_run(run.info.run_id).data.tags[names.TAG_ROUNDS] == "7"
+
+
+def test_other_samples_in_a_run_that_has_rounds_are_refused(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    with mlflow.start_run():
+        make_trainer(tmp_path / "out", PredictionsCallback(make_samples(), max_new_tokens=2)).train()
+        trainer = make_trainer(tmp_path / "out", PredictionsCallback(make_samples("other")))
+        with pytest.raises(RunError, match="already holds rounds of other samples"):
+            trainer.train()

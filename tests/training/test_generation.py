@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from tiny import (
     QUESTIONS,
     greedy_oracle,
@@ -18,6 +18,7 @@ from tiny import (
     make_t5,
     make_tokenizer,
 )
+from transformers import BartConfig, BartForConditionalGeneration
 
 from timelapse.samples import Sample, SampleSet
 from timelapse_training.generation import GenerationSettings, failed_round, generate
@@ -274,3 +275,107 @@ def test_a_round_that_failed_as_a_whole_has_a_row_for_each_sample() -> None:
     assert [row.error for row in round_.predictions] == ["ValueError: no model"] * len(samples)
     assert len(round_.failed) == len(samples)
     assert (round_.step, round_.epoch, round_.trigger) == (3, 0.5, "steps")
+
+
+INHERITED: dict[str, Any] = {
+    "num_return_sequences": 2,
+    "return_dict_in_generate": True,
+    "min_new_tokens": 9,
+    "min_length": 60,
+    "suppress_tokens": list(range(10, 200)),
+    "begin_suppress_tokens": list(range(10, 200)),
+    "forced_eos_token_id": 1,
+    "guidance_scale": 3.0,
+    "sequence_bias": [[[20], 50.0]],
+    "stop_strings": ["a"],
+    "max_time": 0.0001,
+    "num_beams": 3,
+    "no_repeat_ngram_size": 1,
+}
+
+
+@pytest.mark.parametrize("name", INHERITED)
+def test_nothing_is_inherited_from_the_models_own_settings(name: str) -> None:
+    model, tokenizer, samples = make_llama(), make_tokenizer(), make_samples()
+    expected = [text for text, _reason, _count in oracle_answers(model, tokenizer, samples)]
+    setattr(model.generation_config, name, INHERITED[name])
+    own = model.generation_config
+    rows = generate(model, tokenizer, samples, SETTINGS).predictions
+    assert [(row.prediction, row.error) for row in rows] == [(text, None) for text in expected]
+    assert model.generation_config is own
+    assert getattr(own, name) == INHERITED[name]
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+def test_prompt_tuning_answers_alike_in_a_batch_and_alone() -> None:
+    tuning = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    model: Any = get_peft_model(make_llama(), tuning)
+    torch.nn.init.normal_(model.prompt_encoder["default"].embedding.weight)
+    tokenizer, samples = make_tokenizer(), make_samples("go", "forget it", "a much longer one", "be")
+    together = generate(model, tokenizer, samples, SETTINGS).predictions
+    alone = [generate(model, tokenizer, [sample], SETTINGS).predictions[0] for sample in samples]
+    assert [row.prediction for row in together] == [row.prediction for row in alone]
+    assert all(row.status == "ok" for row in together)
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+def test_learned_positions_are_never_overrun() -> None:
+    """On a GPU an index past them ends the process, so it must be an error row and no attempt."""
+    tokenizer = make_tokenizer()
+    tuning = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=20)
+    tuned: Any = get_peft_model(make_gpt2(positions=48), tuning)
+    row = generate(tuned, tokenizer, make_samples("x" * 30), SETTINGS).predictions[0]
+    assert "takes 28 with the answer" in (row.error or "")
+    row = generate(tuned, tokenizer, make_samples("x" * 20), SETTINGS).predictions[0]
+    assert (row.error, row.prediction_tokens) == (None, 5)
+    torch.manual_seed(0)
+    bart = BartForConditionalGeneration(
+        BartConfig(
+            vocab_size=264,
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=16,
+            decoder_ffn_dim=16,
+            max_position_embeddings=32,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=1,
+            decoder_start_token_id=1,
+            forced_eos_token_id=None,
+        )
+    ).eval()
+    rows = generate(bart, tokenizer, make_samples("x" * 40, "go"), SETTINGS).predictions
+    assert "the model takes 32" in (rows[0].error or "")
+    assert rows[1].status == "ok"
+
+
+def test_rotary_embeddings_forget_what_a_round_made_them_remember() -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    model, tokenizer = make_llama(max_position_embeddings=32, rope_parameters=rope), make_tokenizer()
+    short, long = torch.arange(10, 90).reshape(1, -1), make_samples("x" * 120)
+    model.train()
+    model(input_ids=torch.arange(10, 110).reshape(1, -1))
+    expected = model(input_ids=short).logits
+    model(input_ids=torch.arange(10, 110).reshape(1, -1))
+    rows = generate(model, tokenizer, long, SETTINGS).predictions
+    assert rows[0].status == "ok"
+    assert torch.equal(model(input_ids=short).logits, expected)
+
+
+class Panic(BaseException):
+    """As pyo3 raises it when native code panics: no `Exception`."""
+
+
+def test_a_panic_in_native_code_is_an_error_row() -> None:
+    model, tokenizer = make_llama(), make_tokenizer()
+
+    def panic(module: Any, inputs: Any) -> None:
+        raise Panic("index out of bounds")
+
+    handle = model.register_forward_pre_hook(panic)
+    rows = generate(model, tokenizer, make_samples("go"), SETTINGS).predictions
+    handle.remove()
+    assert rows[0].error == "Panic: index out of bounds"

@@ -1,5 +1,7 @@
 """Every tag, metric, parameter and artifact name that Timelapse writes to MLflow, once."""
 
+import re
+
 SCHEMA_VERSION = 1
 
 # Artifacts: one flat folder, because MLflow lists a folder per request.
@@ -34,6 +36,12 @@ def round_file(step: int, attempt: int = 0, set_name: str = DEFAULT_SET) -> str:
     if attempt:
         name += f"-a{attempt}"
     return name + ".parquet"
+
+
+def round_place(file: str) -> tuple[int, int] | None:
+    """Return step and attempt of a round's artifact name, or None for another file."""
+    found = re.fullmatch(r"round-(\d{8,})(?:-(?!a\d+\.).+?)?(?:-a(\d+))?\.parquet", file)
+    return (int(found[1]), int(found[2] or 0)) if found else None
 
 
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:

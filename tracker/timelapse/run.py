@@ -99,6 +99,43 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_SAMPLE_SET: samples.fingerprint})
         self._tag({names.TAG_STATUS: "live"})
 
+    def next_attempt(self, samples: SampleSet, step: int) -> int:
+        """Return the attempt number for a training of this run that begins at a step.
+
+        0 in a fresh run; one more than the highest there is if rounds behind `step` (or at it, for a training
+        from the start) exist already, so that no stored round is ever written over.
+
+        Raises:
+            RunError: The run's rounds answer other samples than these.
+        """
+        stored, _error = attempt(self._stored_rounds)
+        if not stored:
+            return 0
+        rounds, fingerprint = stored
+        if rounds and fingerprint not in (None, samples.fingerprint):
+            raise RunError(
+                f"Run '{self.run_name}' ({self.run_id}) already holds rounds of other samples (fingerprint "
+                f"{fingerprint}, these have {samples.fingerprint}). Use the same samples, or another run."
+            )
+        self._writer.rounds = len(rounds)
+        highest = max((number for _step, number in rounds), default=0)
+        behind = any(there > step or (step == 0 and there == 0) for there, _number in rounds)
+        return highest + behind
+
+    def _stored_rounds(self) -> tuple[list[tuple[int, int]], str | None]:
+        """Return step and attempt of each round that MLflow holds, and the fingerprint of their samples."""
+        if self.run_id is None:
+            return [], None
+        import mlflow
+
+        client = mlflow.MlflowClient()
+        with polite_requests():
+            files = client.list_artifacts(self.run_id, names.ARTIFACT_FOLDER)
+            tags = client.get_run(self.run_id).data.tags
+        places = (names.round_place(file.path.rsplit("/", 1)[-1]) for file in files)
+        rounds = [place for place in places if place is not None]
+        return rounds, tags.get(names.TAG_SAMPLE_SET)
+
     def log_round(self, round_: Round, metrics: Mapping[str, float] | None = None) -> None:
         """Score and store a round; `metrics` (by bare name) join its own under `predictions/`."""
         if round_.failed:
@@ -171,7 +208,6 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             self.complete()
         if self.owned and self.run_id:
             self._delivery.send("ending the run", lambda _client, run: _end(run, status))
-            self._delivery.flush(now=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -259,21 +295,36 @@ def _find_or_start(target: RunTarget, *, activate: bool) -> tuple[Run, bool]:
     """Return the run to write into, and whether it is ours to end."""
     import mlflow
 
-    with polite_requests():
+    with polite_requests(retries=3):  # before the training: a moment's trouble shall not cost the run
         if target.tracking_uri:
             mlflow.set_tracking_uri(target.tracking_uri)
         active = mlflow.active_run()
         if active and target.run_id in (None, active.info.run_id):
+            _dress(target, active.info.run_id)
             return active, False
         existing = target.run_id or os.environ.get("MLFLOW_RUN_ID")
         if existing and activate:
-            return mlflow.start_run(run_id=existing, nested=active is not None), True
+            run = mlflow.start_run(run_id=existing, nested=active is not None)
+            _dress(target, existing)
+            return run, True
         if existing:
+            _dress(target, existing)
             return mlflow.MlflowClient().get_run(existing), False
         experiment_id = _experiment_id(target.experiment) if target.experiment else None
         random.seed()  # undone above; MLflow would name every run of a seeded training alike
         tags = dict(target.tags or {})
         return mlflow.start_run(experiment_id=experiment_id, run_name=target.run_name, tags=tags), True
+
+
+def _dress(target: RunTarget, run_id: str) -> None:
+    """Give an existing run the tags that were asked for; its name and experiment stay as they are."""
+    import mlflow
+
+    for key, value in (target.tags or {}).items():
+        mlflow.MlflowClient().set_tag(run_id, key, value)
+    ignored = [name for name in ("run_name", "experiment") if getattr(target, name)]
+    if ignored:
+        warn(f"{' and '.join(ignored)} have no effect: the run {run_id} exists already, and keeps its own.")
 
 
 def _experiment_id(name: str) -> str:

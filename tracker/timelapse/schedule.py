@@ -62,13 +62,16 @@ class Schedule:
         times = [every.get(self.frequency, f"every {self.step_interval} steps")]
         return "rounds " + ", ".join(["at the start"] * self.baseline + times + ["at the end"] * self.end)
 
-    def check(self, *, max_steps: int, eval_every: int | None, evaluates: bool) -> None:
+    def check(
+        self, *, max_steps: int, eval_every: int | None, evaluates: bool, eval_delay: float = 0
+    ) -> None:
         """Raise a `ScheduleError` if this schedule never fires in such a training.
 
         Args:
             max_steps: Optimizer steps of the whole training.
             eval_every: Steps between evaluations, None if they follow the epochs.
             evaluates: Whether the trainer evaluates at all.
+            eval_delay: Steps before which it does not.
         """
         if self.frequency == "steps" and self.step_interval is not None and self.step_interval > max_steps:
             raise ScheduleError(
@@ -81,6 +84,11 @@ class Schedule:
             raise ScheduleError(
                 "predictions.sample_frequency: 'eval' never fires, because the trainer does not evaluate. "
                 "Set eval_strategy (and give it an eval_dataset), or choose the frequency 'epoch' or 'steps'."
+            )
+        if eval_delay > max_steps:
+            raise ScheduleError(
+                f"predictions.sample_frequency: 'eval' never fires: eval_delay puts the first evaluation off "
+                f"to step {eval_delay:.0f} of a training of {max_steps} steps. Lower eval_delay."
             )
         if eval_every is not None and eval_every > max_steps:
             raise ScheduleError(

@@ -11,6 +11,7 @@ from timelapse.config.keywords import predictions_config
 from timelapse.errors import ConfigError
 from timelapse.fence import Fence
 from timelapse.run import RunTarget, TrainingRun, open_run
+from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
 from timelapse.scoring.scorers import scorers_named
 from timelapse.selection import select_samples
@@ -72,6 +73,8 @@ class PredictionsCallback(TrainerCallback):
     ) -> None:
         self.config = predictions_config(config, settings)
         source = samples if samples is not None else self.config.samples_path
+        if source is None and not self.config.enabled:
+            source = SampleSet(())
         if source is None:
             raise ConfigError(
                 "PredictionsCallback has no samples: pass samples='eval.jsonl', a list of rows, or your "
@@ -90,7 +93,6 @@ class PredictionsCallback(TrainerCallback):
         self._target = RunTarget(run_id=run_id, experiment=experiment)
         self._fence = Fence()
         self._session: Session | None = None
-        self._trainings = 0
         self._epoch_over_at: int | None = None
 
     def on_train_begin(
@@ -106,10 +108,9 @@ class PredictionsCallback(TrainerCallback):
             run.disable(f"weights sharded by {sharding}")
             self._fence.report("making predictions", f"weights sharded by {sharding}", TRAINING_GOES_ON)
             return
-        self._session = Session(
-            self.samples, run, tokenizer, generation_settings(self.config, args), self._fence, self._trainings
-        )
-        self._trainings += 1
+        settings = generation_settings(self.config, args)
+        attempt = run.next_attempt(self.samples, state.global_step)
+        self._session = Session(self.samples, run, tokenizer, settings, self._fence, attempt)
         self._session.open(self._schedule.describe())
         self._event("begin", state, kwargs)
 
@@ -139,6 +140,13 @@ class PredictionsCallback(TrainerCallback):
         if stops and not control.should_evaluate:
             self._event("end", state, kwargs)
 
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Make the last round if the evaluation just before this checkpoint has stopped the training."""
+        if self._epoch_over_at == state.global_step and _stops(state, control):
+            self._event("end", state, kwargs)
+
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -160,8 +168,14 @@ class PredictionsCallback(TrainerCallback):
 
     def _check_schedule(self, args: TrainingArguments, state: TrainerState) -> None:
         strategy = IntervalStrategy(args.eval_strategy).value
-        eval_every = int(state.eval_steps) if strategy == "steps" and state.eval_steps else None
-        self._schedule.check(max_steps=state.max_steps, eval_every=eval_every, evaluates=strategy != "no")
+        in_steps = strategy == "steps"
+        steps_a_unit = 1 if in_steps else state.max_steps / max(state.num_train_epochs, 1)
+        self._schedule.check(
+            max_steps=state.max_steps,
+            eval_every=int(state.eval_steps) if in_steps and state.eval_steps else None,
+            evaluates=strategy != "no",
+            eval_delay=(args.eval_delay or 0) * steps_a_unit,
+        )
 
     def _text_tokenizer(self, processing_class: Any) -> PreTrainedTokenizerBase:
         processor = self._tokenizer or processing_class

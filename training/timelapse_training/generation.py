@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
@@ -22,6 +23,10 @@ from timelapse_training.state import inference_state, model_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+# How transformers calls its tables of learned positions.
+_POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "pos_embed")
 
 
 class PromptTooLongError(TimelapseError):
@@ -100,7 +105,7 @@ def generate(
 
 
 def failed_round(
-    samples: SampleSet, error: Exception, *, step: int, epoch: float | None, trigger: Trigger
+    samples: SampleSet, error: BaseException, *, step: int, epoch: float | None, trigger: Trigger
 ) -> Round:
     """Return the round of a pass that failed as a whole: a row for each sample, with the error."""
     rows = tuple(_error_row(sample.sample_id, error) for sample in samples)
@@ -117,6 +122,7 @@ class _Answering:
         self.is_encoder_decoder = bool(getattr(model.config, "is_encoder_decoder", False))
         self.vocabulary = _vocabulary(model)
         self.max_positions = _max_positions(model)
+        self.equal_lengths = _needs_equal_lengths(model)
         self.eos_ids = _eos_ids(model, tokenizer)
         self.pad_id = self._pad_id()
 
@@ -151,7 +157,8 @@ class _Answering:
                 f"the prompt holds token {max(prompt.token_ids)}, the model knows {self.vocabulary}; "
                 "tokenizer and model do not belong together"
             )
-        if self._room(prompt) < 1:
+        too_long = self.max_positions is not None and len(prompt.token_ids) > self.max_positions
+        if too_long or self._room(prompt) < 1:
             raise PromptTooLongError(
                 f"the prompt has {len(prompt.token_ids)} tokens and the model takes {self.max_positions} "
                 "with the answer"
@@ -160,21 +167,27 @@ class _Answering:
 
     def _room(self, prompt: Prompt) -> int:
         """Return how many tokens an answer to this prompt may have."""
-        if self.is_encoder_decoder or self.max_positions is None:
+        if self.max_positions is None:
             return self.settings.max_new_tokens
-        return min(self.settings.max_new_tokens, self.max_positions - len(prompt.token_ids))
+        taken = 1 if self.is_encoder_decoder else len(prompt.token_ids)
+        return min(self.settings.max_new_tokens, self.max_positions - taken)
 
     def _batches(self, prompts: list[Prompt]) -> Iterator[list[Prompt]]:
         """Yield batches of prompts of like length: the less padding, the less wasted work."""
         batch: list[Prompt] = []
         for prompt in sorted(prompts, key=lambda prompt: len(prompt.token_ids)):
             full = len(batch) == self.settings.batch_size
-            if batch and (full or self._room(prompt) != self._room(batch[0])):
+            if batch and (full or not self._fits(prompt, batch[0])):
                 yield batch
                 batch = []
             batch.append(prompt)
         if batch:
             yield batch
+
+    def _fits(self, prompt: Prompt, other: Prompt) -> bool:
+        if self.equal_lengths and len(prompt.token_ids) != len(other.token_ids):
+            return False
+        return self._room(prompt) == self._room(other)
 
     def _answer(self, batch: list[Prompt]) -> list[Prediction]:
         """Answer a batch; if it fails, answer its samples one by one, so that only the bad ones fail."""
@@ -215,7 +228,7 @@ class _Answering:
         return ids.to(device), mask.to(device)
 
     def _config(self, prompt: Prompt) -> GenerationConfig:
-        """Return the decoding, spelled out: what is left open would be taken from the model's own."""
+        """Return the decoding; what a model brings of its own is set aside by `inference_state`."""
         settings = self.settings
         return GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=self._room(prompt),
@@ -238,7 +251,7 @@ class _Answering:
         answer = ids if end is None else ids[:end]
         return Prediction(
             prompt.sample_id,
-            str(self.tokenizer.decode(answer, skip_special_tokens=True)),
+            str(self.tokenizer.decode(answer, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
             finish_reason="length" if end is None else "stop",
             prompt_tokens=len(prompt.token_ids),
             prediction_tokens=len(answer),
@@ -252,7 +265,7 @@ class _Answering:
         return next(usable)
 
 
-def _error_row(sample_id: str, error: Exception) -> Prediction:
+def _error_row(sample_id: str, error: BaseException) -> Prediction:
     return Prediction(sample_id, status="error", error=describe(error), finish_reason="error")
 
 
@@ -271,9 +284,32 @@ def _vocabulary(model: PreTrainedModel) -> int:
 
 
 def _max_positions(model: PreTrainedModel) -> int | None:
-    config = model.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else None
+    """Return how many positions a model with learned positions has; rotary ones have no end.
+
+    Past it lies an index out of range. Virtual tokens of prompt tuning take positions, too.
+    """
+    limits = [
+        module.num_embeddings - _offset(module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in _POSITION_TABLES
+    ]
+    if not limits:
+        return None
+    virtual = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None)
+    return min(limits) - (virtual or 0)
+
+
+def _offset(table: nn.Embedding) -> int:
+    """Return how many rows of a table stand before position 0 (two in BART, the padding in RoBERTa)."""
+    offset = getattr(table, "offset", None)
+    if isinstance(offset, int):
+        return offset
+    return 0 if table.padding_idx is None else table.padding_idx + 1
+
+
+def _needs_equal_lengths(model: PreTrainedModel) -> bool:
+    """Return whether a batch must not be padded: peft puts virtual tokens before padding on the left."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
 def _mixed_precision(model: PreTrainedModel) -> torch.dtype | None:

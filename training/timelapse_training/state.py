@@ -9,15 +9,19 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 from torch import nn
+from transformers import GenerationConfig
+
+_OF_THE_ARCHITECTURE = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id")
 
 
 @contextmanager
 def inference_state(model: nn.Module, autocast: torch.dtype | None = None) -> Iterator[None]:
     """Put a model that is being trained into a state to generate in, and restore everything after.
 
-    Inside: evaluation mode, no gradients, no gradient checkpointing, autocast where asked. Afterwards, also
-    after an error, each module has its own former mode and checkpointing switch, and the random
-    generators of Python, numpy and torch (CPU and every accelerator) continue as if nothing had been drawn.
+    Inside: evaluation mode, no gradients, no gradient checkpointing, autocast where asked, and none of the
+    model's own generation settings. Afterwards, also after an error, each module has its former mode,
+    switches and buffers, and the random generators of Python, numpy and torch (CPU and every accelerator)
+    continue as if nothing had been drawn.
 
     Args:
         model: The unwrapped model.
@@ -26,6 +30,8 @@ def inference_state(model: nn.Module, autocast: torch.dtype | None = None) -> It
     with ExitStack() as stack:
         stack.enter_context(_random_state())
         stack.enter_context(_modes(model))
+        stack.enter_context(_caches(model))
+        stack.enter_context(_plain_decoding(model))
         # Not inference_mode: a module that caches a tensor in its forward pass would keep one
         # that cannot take part in a later backward pass.
         stack.enter_context(torch.no_grad())
@@ -53,6 +59,40 @@ def _modes(model: nn.Module) -> Iterator[None]:
         for module, mode in training:
             module.training = mode  # not .train(): it would also set the children, which have their own
         _switch(checkpointing, on=True)
+
+
+@contextmanager
+def _caches(model: nn.Module) -> Iterator[None]:
+    """Put back what forward passes remember: rotary embeddings adapt to the longest input."""
+    kept = []
+    for module in model.modules():
+        if module._buffers:
+            numbers = {k: v for k, v in vars(module).items() if isinstance(v, int | float | torch.Tensor)}
+            kept.append((module, dict(module._buffers), numbers))
+    try:
+        yield
+    finally:
+        for module, buffers, numbers in kept:
+            module._buffers.update(buffers)
+            vars(module).update(numbers)
+
+
+@contextmanager
+def _plain_decoding(model: nn.Module) -> Iterator[None]:
+    """Set a model's own generation settings aside: `generate` would fill every gap of ours from them.
+
+    What belongs to the architecture stays: the token that a decoder starts with.
+    """
+    own = [module for module in model.modules() if "generation_config" in vars(module)]
+    before = [module.generation_config for module in own]
+    try:
+        for module, config in zip(own, before, strict=True):
+            kept = {name: getattr(config, name, None) for name in _OF_THE_ARCHITECTURE}
+            vars(module)["generation_config"] = GenerationConfig(**kept)  # type: ignore[no-untyped-call]
+        yield
+    finally:
+        for module, config in zip(own, before, strict=True):
+            vars(module)["generation_config"] = config
 
 
 def _switch(modules: list[nn.Module], *, on: bool) -> None:

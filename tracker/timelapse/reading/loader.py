@@ -74,7 +74,7 @@ def _read_all(
         ThreadPoolExecutor(_DOWNLOADS) as pool,
     ):
 
-        def read(file: str) -> tuple[pa.Table | None, Exception | None]:
+        def read(file: str) -> tuple[pa.Table | None, BaseException | None]:
             return attempt(lambda: _read(client.download_artifacts(run_id, paths[file], folder), file))
 
         results = dict(zip(paths, pool.map(read, paths), strict=True))

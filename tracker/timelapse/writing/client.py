@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from timelapse.samples import SampleSet
 
 # MLflow's own defaults retry a dead server for minutes; a training thread must not wait for that.
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+_BOUNDS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-
+_OUTAGES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
 _REFUSALS = (
     "RESOURCE_DOES_NOT_EXIST",
     "INVALID_PARAMETER_VALUE",
@@ -35,12 +34,13 @@ _REFUSALS = (
 
 
 @contextmanager
-def polite_requests() -> Iterator[None]:
+def polite_requests(*, retries: int = 0) -> Iterator[None]:
     """Bound MLflow's retries and time-outs inside the block, unless the user set them, and undo it after.
 
     MLflow reads these settings from the environment at every request; it offers no other way.
     """
-    ours = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    bounds = _BOUNDS | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries)}
+    ours = {name: value for name, value in bounds.items() if name not in os.environ}
     os.environ.update(ours)
     try:
         with untouched_random_state():
@@ -50,12 +50,23 @@ def polite_requests() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def is_refusal(error: Exception) -> bool:
+def is_refusal(error: BaseException) -> bool:
     """Return whether MLflow is there and says no: the request is wrong, and waiting will not mend it."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):  # of the artifact store
         return 400 <= status < 500 and status not in (408, 429)
     return getattr(error, "error_code", None) in _REFUSALS
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether MLflow cannot be reached or is in trouble itself, so that waiting may mend it."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return status >= 500 or status in (408, 429)
+    # requests' errors are OSErrors; what happens to a file of ours is no outage.
+    if isinstance(error, OSError):
+        return not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+    return getattr(error, "error_code", None) in _OUTAGES
 
 
 def announce_table(client: MlflowClient, run_id: str) -> None:

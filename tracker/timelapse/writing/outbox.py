@@ -59,7 +59,7 @@ class Outbox:
 
     def waiting(self) -> list[Path]:
         """Return the files that wait, in the order in which they were put."""
-        return list(self._order)
+        return [path for path in self._order if path.exists()]
 
     def delivered(self, path: Path) -> None:
         """Forget a file that MLflow now holds; the folder goes with its last file."""
