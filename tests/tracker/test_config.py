@@ -377,6 +377,28 @@ WRONG = [
         "predictions.scorers[1]: expected text, got 5. Put it in quotes to make it text",
     ),
     (
+        "predictions: {scorers: [bleu]}",
+        "predictions.scorers: bleu not known; the scorers are exact_match, edit_similarity",
+    ),
+    (
+        "predictions: {format: alpacca}",
+        "predictions.format: 'alpacca' is not known. Did you mean 'alpaca'? Known: messages, sharegpt, dpo, alpaca, "
+        "question_answer, prompt_completion, input_output, prompt_only",
+    ),
+    (
+        "predictions: {fields: {promt: x}}",
+        "predictions.fields: promt is not known. Did you mean 'prompt'? Known: prompt, reference, system, messages, "
+        "tools, tags, text, split, conversational",
+    ),
+    (
+        "predictions: {fields: {reference: x}}",
+        "predictions.fields: needs exactly one of prompt, messages and text; given: none",
+    ),
+    (
+        "predictions: {fields: {text: x}}",
+        "predictions.fields: text and split need each other: the marker parts the text",
+    ),
+    (
         "predictions: {fields: text}",
         "predictions.fields: expected a mapping, a block of `name: value` lines, got 'text'",
     ),
@@ -404,6 +426,17 @@ WRONG = [
 @pytest.mark.parametrize(("text", "expected"), WRONG, ids=[text for text, _ in WRONG])
 def test_a_wrong_field_is_named_with_what_was_expected(text, expected):
     assert error_of_more(text + "\n") == f"config.yaml:4: {expected}"
+
+
+def test_formats_and_fields_of_the_data_are_checked_like_those_of_the_samples():
+    message = error_of("model: m\ndata:\n  train: t\n  format: alpacca\n")
+    assert message.startswith("config.yaml:4: data.format: 'alpacca' is not known. Did you mean 'alpaca'?")
+    message = error_of("model: m\ndata:\n  train: t\n  fields: {promt: x}\n")
+    assert message.startswith("config.yaml:4: data.fields: promt is not known. Did you mean 'prompt'?")
+    data = load(
+        "model: m\ndata: {train: t, format: dpo, fields: {prompt: [a, b], reference: c}}\n"
+    ).config.data
+    assert (data.format, data.fields) == ("dpo", {"prompt": ["a", "b"], "reference": "c"})
 
 
 @pytest.mark.parametrize("fraction", ["0", "1", "-0.1", "1.5"])
@@ -483,7 +516,7 @@ def test_overrides_replace_and_add_values():
         "training: {learning_rate: 1, bf16: true}\n",
         "training.learning_rate=1e-4",
         "training.save_strategy=no",
-        "predictions.scorers=[a, b]",
+        "predictions.scorers=[edit_similarity, exact_match]",
         "tracking.tags.note=a=b",
         "tokenizer.chat_template='{{ x }}'",
         "model.dtype=bfloat16",
@@ -492,7 +525,7 @@ def test_overrides_replace_and_add_values():
     ).config
     assert (config.training.learning_rate, config.training.bf16) == (1e-4, True)
     assert config.training.save_strategy == "no"
-    assert config.predictions.scorers == ["a", "b"]
+    assert config.predictions.scorers == ["edit_similarity", "exact_match"]
     assert config.tracking.tags == {"note": "a=b"}
     assert config.tokenizer.chat_template == "{{ x }}"
     assert (config.model.name, config.model.dtype) == ("some/model", "bfloat16")
@@ -549,13 +582,13 @@ def test_unknown_keys_are_kept_and_reported_with_the_nearest_name():
     )
     kept = "is not known and is not used; it is kept in the stored config."
     assert loaded.notes == (
-        f"samples_path {kept} Did you mean predictions.samples_path?",
-        f"template {kept} Did you mean data.template or predictions.template?",
+        f"samples_path {kept} Did you mean 'predictions.samples_path'?",
+        f"template {kept} Did you mean 'data.template' or 'predictions.template'?",
         f"zzz {kept}",
-        f"training.learnig_rate {kept} Did you mean learning_rate?",
+        f"training.learnig_rate {kept} Did you mean 'learning_rate'?",
         f"training.packing {kept} Other arguments of Transformers and TRL go under training.arguments.",
-        f"training.use_loar {kept} Did you mean use_lora?",
-        f"predictions.learning_rate {kept} Did you mean training.learning_rate?",
+        f"training.use_loar {kept} Did you mean 'use_lora'?",
+        f"predictions.learning_rate {kept} Did you mean 'training.learning_rate'?",
     )
     assert loaded.config.training.learning_rate == 2e-4
     assert loaded.config.training.model_extra == {"learnig_rate": 0.5, "packing": True, "use_loar": False}
@@ -579,6 +612,37 @@ def test_a_step_interval_that_is_not_used_is_reported():
     loaded = load_more("predictions: {step_interval: 50, sample_frequency: eval}\n")
     assert loaded.notes == ("predictions.step_interval has no effect: sample_frequency is eval, not steps.",)
     assert load_more("predictions: {step_interval: 50, sample_frequency: steps}\n").notes == ()
+
+
+def test_an_evaluation_interval_that_is_not_used_is_reported():
+    loaded = load_more("training: {eval_steps: 50}\n")
+    assert loaded.notes == ("training.eval_steps has no effect: eval_strategy is no, not steps.",)
+    assert load_more("training: {eval_steps: 50, eval_strategy: steps}\n").notes == ()
+
+
+def test_how_to_draw_samples_is_not_used_beside_a_file_of_them():
+    loaded = load_more("predictions: {samples_path: s.jsonl, sample_count: 5, samples_from: train}\n")
+    assert loaded.notes == (
+        "predictions.sample_count has no effect: the file samples_path is used whole.",
+        "predictions.samples_from has no effect: the file samples_path is used whole.",
+    )
+    loaded = load_more("predictions: {samples_path: s.jsonl}\n")
+    assert loaded.notes == ()
+    assert load(to_yaml(loaded.config), name="stored.yaml").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("lr: 1", "'training.learning_rate'"),
+        ("training: {lr: 1}", "'training.learning_rate'"),
+        ("epochs: 1", "'training.num_train_epochs'"),
+        ("tokeniser: {}", "'tokenizer'"),
+    ],
+)
+def test_a_short_form_is_not_taken_for_a_name_that_looks_like_it(written, meant):
+    [note] = load_more(written + "\n").notes
+    assert note.endswith(f" Did you mean {meant}?")
 
 
 # LoRA

@@ -46,3 +46,12 @@ def test_a_description_is_one_bounded_line() -> None:
     assert describe(ValueError("a\n\n  b")) == "ValueError: a b"
     assert describe(ValueError()) == "ValueError"
     assert len(describe(ValueError("x" * 2000))) == len("ValueError: ") + 500
+
+
+def test_a_description_shows_no_password() -> None:
+    error = ConnectionError("cannot reach http://bob:hunter2@host:5000/api, token=hunter2")
+    assert describe(error) == "ConnectionError: cannot reach http://***@host:5000/api, token=***"
+    cut = describe(ValueError("x" * 485 + " http://bob:hunter2" + "y" * 50 + "@host"))
+    assert "hunter2" not in cut
+    with pytest.warns(TimelapseWarning, match=r"http://\*\*\*@host"), Fence().guard("sending", ""):
+        raise error

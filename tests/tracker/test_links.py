@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from timelapse.links import run_link, show_command, without_credentials
+from timelapse import links
+from timelapse.links import run_link, show_command
 
 RUN = "0123456789abcdef"
 
@@ -31,6 +32,21 @@ def test_the_default_store_needs_no_more_words(monkeypatch: pytest.MonkeyPatch, 
     assert show_command(other, RUN) == f"timelapse show 01234567 --tracking-uri {other}"
 
 
-def test_credentials_go_from_any_uri() -> None:
-    assert without_credentials("postgresql://u:p@h/db") == "postgresql://h/db"
-    assert without_credentials("sqlite:///a.db") == "sqlite:///a.db"
+def test_a_store_that_a_script_has_set_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = "sqlite:////elsewhere/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)  # mlflow.set_tracking_uri does that
+    assert run_link(other, "1", RUN).endswith(f"(served by: mlflow ui --backend-store-uri {other})")
+    assert show_command(other, RUN) == f"timelapse show 01234567 --tracking-uri {other}"
+    here = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert run_link(here, "1", RUN).endswith("(served by: mlflow ui)")
+
+
+def test_a_store_that_the_shell_has_set_is_known_to_show_but_not_to_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = "sqlite:////elsewhere/mlflow.db"
+    monkeypatch.setattr(links, "_URI_OF_THE_SHELL", other)
+    assert show_command(other, RUN) == "timelapse show 01234567"
+    assert run_link(other, "1", RUN).endswith(f"(served by: mlflow ui --backend-store-uri {other})")

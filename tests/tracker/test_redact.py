@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timelapse.config.redact import is_secret_key, redact
+from timelapse.config.redact import is_secret_key, redact, without_credentials
 
 SECRET_KEYS = [
     "token",
@@ -37,6 +37,30 @@ SECRET_KEYS = [
     "private_key",
     "private.key",
     "secretKey",
+    "auth",
+    "proxy_auth",
+    "pass",
+    "DB_PASS",
+    "dbPass",
+    "bearer",
+    "openai_key",
+    "OPENAI_KEY",
+    "OpenAIKey",
+    "wandb-key",
+    "api_keys",
+    "apiKeys",
+    "apikeys",
+    "signing_key",
+    "AccountKey",
+    "connection_string",
+    "ConnectionString",
+    "connectionstring",
+    "cookie",
+    "session_cookie",
+    "passcode",
+    "pat",
+    "GITHUB_PAT",
+    "access_tokens",
 ]
 PLAIN_KEYS = [
     "tokenizer",
@@ -60,7 +84,24 @@ PLAIN_KEYS = [
     "api",
     "api_version_key",
     "sort_key",
+    "primary_key",
+    "foreign_key",
+    "cache_key",
+    "keys",
+    "prompt_key",
+    "public_key",
     "author",
+    "authors",
+    "auth_type",
+    "pass_rate",
+    "pass_at_1",
+    "forward_pass",
+    "bypass",
+    "compat",
+    "path",
+    "cookiecutter",
+    "string",
+    "connection_timeout",
     "passage",
     "secretary",
     "model",
@@ -77,6 +118,8 @@ SECRET_TEXTS = [
     "github_pat_11ABCDE0_abc",
     "AKIAIOSFODNN7EXAMPLE",
     "Bearer abc.def-123",
+    "Basic dXNlcjpw",
+    "basic dXNlcjpwYXNzd29yZA==",
     "xoxb-1234-abcd",
     "xoxp-1234-abcd",
     "glpat-abcdef1234",
@@ -97,6 +140,10 @@ PLAIN_TEXTS = [
     "max_new_tokens=128&tokenizer=gpt2",
     '{"eos_token": "</s>"}',
     "the bearer of news",
+    "Basic training and Basic JavaScript",
+    "https://x.org/?design=a&signal=b",
+    "key=name, sort_key=id, pass_rate=0.5",
+    "git+ssh://git@github.com/a/b",
     "2024-01-01",
     "",
 ]
@@ -139,6 +186,18 @@ def test_other_texts_stay_as_they_are(text):
         ("redis://:pw@host", "redis://***@host"),
         ("see https://a:b@x.org/y and http://c:d@z.org", "see https://***@x.org/y and http://***@z.org"),
         ("https://x.org/?api_key=abc&page=2", "https://x.org/?api_key=***&page=2"),
+        ("https://hunter2@host/x", "https://***@host/x"),
+        ("clone http://hunter2@host.", "clone http://***@host."),
+        ("https://x.org/a?sv=1&sig=ab%2Bc%3D&se=2", "https://x.org/a?sv=1&sig=***&se=2"),
+        (
+            "https://b.s3.org/k?X-Amz-Date=1&X-Amz-Signature=abc",
+            "https://b.s3.org/k?X-Amz-Date=1&X-Amz-Signature=***",
+        ),
+        ("https://x.org/?access_token=abc#top", "https://x.org/?access_token=***"),
+        (
+            "AccountName=a;AccountKey=hunter2+/==;EndpointSuffix=core",
+            "AccountName=a;AccountKey=***;EndpointSuffix=core",
+        ),
         ("host=db password=pw user=me", "host=db password=*** user=me"),
         ("password='p w' x=1", "password=*** x=1"),
         ('password="p w"', "password=***"),
@@ -148,6 +207,22 @@ def test_other_texts_stay_as_they_are(text):
 )
 def test_only_the_secret_part_of_a_text_goes(text, expected):
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://u:p@h/db", "postgresql://h/db"),
+        ("https://token@h/x", "https://h/x"),
+        ("postgresql://u:p@ss/w@h/db", "postgresql://h/db"),
+        ("no http://u:p@h:5000/a, no http://h:5000/a@b", "no http://h:5000/a, no http://h:5000/a@b"),
+        ("http://h:5000/a@b", "http://h:5000/a@b"),
+        ("postgresql://postgres@h/db", "postgresql://postgres@h/db"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_login(text, expected):
+    assert without_credentials(text) == expected
 
 
 def test_a_name_and_value_pair_counts_as_a_key():

@@ -15,10 +15,11 @@ from tiny import make_llama, make_tokenizer
 
 from timelapse import load_predictions, names
 from timelapse.cli.main import main
+from timelapse.config.model import Config
 from timelapse.errors import ConfigError, TimelapseWarning
 from timelapse.formats.loading import read_examples
 from timelapse.samples import Sample
-from timelapse_training.data import split_off
+from timelapse_training.data import TrainingData, choose_samples, split_off
 from timelapse_training.gguf import Conversion
 from timelapse_training.loading import training_rows
 from timelapse_training.prompts import encode
@@ -153,16 +154,50 @@ def test_tools_of_the_configuration_reach_the_prompt(project: Path, tracking: ml
         ("data.train=nowhere.jsonl", "nowhere.jsonl"),
         ("predictions.scorers=[bleu]", "bleu not known"),
         ("training.max_length=2", "training.max_length = 2"),
+        (
+            "training.lr_scheduler_type=cosin",
+            "training.lr_scheduler_type: 'cosin' is not known. Did you mean",
+        ),
+        ("model.name=nope/nope", "model.name: 'nope/nope' cannot be loaded: We couldn't connect"),
+        ("model.name=nope/nope", "Expected a hub id, a folder, or package:NAME"),
+        ("model={name: nope/nope, gguf_file: x.gguf}", "model.name: 'nope/nope' cannot be loaded: "),
+        ("tokenizer.name=nope/nope", "tokenizer.name: 'nope/nope' cannot be loaded: We couldn't connect"),
     ],
 )
 def test_a_mistake_is_one_clear_error(
-    project: Path, tracking: mlflow.MlflowClient, override: str, message: str
+    project: Path,
+    tracking: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    override: str,
+    message: str,
 ) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read at its import
     result = train(project, override)
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not (project / "out" / "final").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("model.safetensors", "junk junk", "Error while deserializing header"),
+        ("config.json", "{bad", "It looks like the config file at"),
+        ("config.json", "{}", "Unrecognized model in"),
+        ("tokenizer.json", "{bad", "Expecting property name"),
+        ("tokenizer.json", "{}", "'added_tokens'"),
+    ],
+)
+def test_a_broken_folder_is_one_clear_error(
+    project: Path, tracking: mlflow.MlflowClient, file: str, content: str, cause: str
+) -> None:
+    (project / "model" / file).write_text(content)
+    result = train(project)
+    assert result.exit_code == 2, result.output
+    assert f"model.name: '{project / 'model'}' cannot be loaded: {cause}" in result.stderr
+    assert "Traceback" not in result.output
 
 
 def test_without_evaluation_data_nothing_is_drawn_from_the_training_data(project: Path) -> None:
@@ -242,6 +277,22 @@ def test_nothing_held_out_has_been_trained_on() -> None:
     assert not {s.sample_id for s in data.train} & {s.sample_id for s in data.eval}
     assert split_off(samples, 0.2, seed=1) == data
     assert split_off(samples, 0.2, seed=2) != data
+
+
+def test_one_question_cannot_be_held_out_of_itself() -> None:
+    samples = [Sample(({"role": "user", "content": "go"},), answer) for answer in ("went", "gone")]
+    with pytest.raises(ConfigError, match=r"data\.eval_fraction: .*all of its examples \(2\) ask the same"):
+        split_off(samples, 0.5, seed=1)
+
+
+def test_repeats_that_are_not_drawn_are_told() -> None:
+    config = Config.model_validate({"model": "m", "data": {"train": "t"}, "predictions": {"sample_count": 9}})
+    held_out = [Sample(({"role": "user", "content": str(n % 3)},), str(n)) for n in range(7)]
+    with pytest.warns(TimelapseWarning, match=r"4 of 7 examples ask the same as an earlier one") as warned:
+        samples = choose_samples(config, TrainingData([], held_out))
+    assert len(warned) == 1
+    assert samples is not None
+    assert [sample.reference for sample in samples] == ["0", "1", "2"]
 
 
 def test_a_gguf_file_that_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from timelapse.config.redact import redact_text
 from timelapse.errors import TimelapseWarning
 
 logger = logging.getLogger("timelapse")
 
 T = TypeVar("T")
+
+# What ends a program on purpose. A panic in native code (a tokenizer's) is a BaseException, too, and is ours.
+_THE_USERS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Fence:
@@ -32,7 +36,9 @@ class Fence:
         """Run a block; if it fails, warn with what failed, why, and what happens now (`consequence`)."""
         try:
             yield
-        except Exception as error:
+        except _THE_USERS:
+            raise
+        except BaseException as error:
             logger.debug("%s failed", activity, exc_info=error)
             self.report(activity, describe(error), consequence)
 
@@ -44,11 +50,13 @@ class Fence:
             warn(f"{activity[0].upper()}{activity[1:]} failed: {reason}. {consequence}")
 
 
-def attempt(call: Callable[[], T]) -> tuple[T | None, Exception | None]:
+def attempt(call: Callable[[], T]) -> tuple[T | None, BaseException | None]:
     """Return `(result, None)`, or `(None, error)` if the call failed: for work whose failure becomes data."""
     try:
         return call(), None
-    except Exception as error:  # noqa: BLE001 - the gate
+    except _THE_USERS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the gate
         return None, error
 
 
@@ -61,6 +69,6 @@ def warn(message: str) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line: `ErrorType: message`, long messages cut at 500 characters."""
-    message = " ".join(str(error).split())
+    """Return an error as one line without secrets: `ErrorType: message`, cut at 500 characters."""
+    message = " ".join(redact_text(str(error)).split())
     return f"{type(error).__name__}: {message[:500]}" if message else type(error).__name__

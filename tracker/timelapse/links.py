@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from timelapse.config.redact import without_credentials
 
-def without_credentials(uri: str) -> str:
-    """Return a URI without the `user:password@` that it may hold."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+_URI_OF_THE_SHELL = os.environ.get("MLFLOW_TRACKING_URI")
+"""What the person's shell has set, too. Later it proves nothing: `mlflow.set_tracking_uri` writes it."""
 
 
 def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
@@ -20,18 +16,20 @@ def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     place = f"#/experiments/{experiment_id}/runs/{run_id}"
     if tracking_uri.startswith(("http://", "https://")):
         return f"{without_credentials(tracking_uri).rstrip('/')}/{place}"
-    store = "" if _is_default(tracking_uri) else f" --backend-store-uri {without_credentials(tracking_uri)}"
+    store = (
+        "" if _is_found_here(tracking_uri) else f" --backend-store-uri {without_credentials(tracking_uri)}"
+    )
     return f"http://127.0.0.1:5000/{place} (served by: mlflow ui{store})"
 
 
 def show_command(tracking_uri: str, run_id: str) -> str:
     """Return the command that shows a run in the terminal, typed in the folder of the training."""
     command = f"timelapse show {run_id[:8]}"
-    if _is_default(tracking_uri):
+    if _is_found_here(tracking_uri) or tracking_uri == _URI_OF_THE_SHELL:
         return command
     return f"{command} --tracking-uri {without_credentials(tracking_uri)}"
 
 
-def _is_default(tracking_uri: str) -> bool:
+def _is_found_here(tracking_uri: str) -> bool:
     """Return whether MLflow uses this store by itself when it is started in this folder."""
-    return tracking_uri == (os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    return tracking_uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
-from timelapse.config.limits import check_limits, read_limits
+from timelapse.config.limits import ENV_PREFIX, check_limits, read_limits
+from timelapse.errors import SampleError
 from timelapse.fence import warn
 from timelapse.formats.loading import load_samples
+from timelapse.formats.sources import describe
 from timelapse.samples import Sample, SampleSet
 
 if TYPE_CHECKING:
@@ -21,9 +23,10 @@ def select_samples(
 ) -> SampleSet:
     """Return the sample set for a training.
 
-    A path or list is an explicit choice and used whole, up to the limit `PREDICTIONS_MAX_SAMPLE_COUNT`.
-    From a data set (a table with more rows than anybody wants to read) `sample_count` samples are drawn
-    with a generator of our own. Rows that cannot be used are reported in one warning.
+    A path, list or `SampleSet` is an explicit choice and used whole, up to the limit
+    `PREDICTIONS_MAX_SAMPLE_COUNT`. From a data set (a table with more rows than anybody wants to read)
+    `sample_count` samples are drawn with a generator of our own. Rows that cannot be used are reported in one
+    warning.
 
     Args:
         source: A path, a list of rows or samples, a `SampleSet`, a pandas frame or a `datasets.Dataset`.
@@ -39,8 +42,13 @@ def select_samples(
     # How often rounds happen is limited for jobs (`timelapse train`), not for the author of a script.
     check_limits(config, limits.model_copy(update={"min_step_interval": 1}))
     if isinstance(source, SampleSet):
+        if len(source) > limits.max_sample_count:
+            raise SampleError(
+                f"{describe(source)} holds {len(source)} samples, more than the limit of "
+                f"{limits.max_sample_count}. Pass fewer, or set {ENV_PREFIX}MAX_SAMPLE_COUNT to allow more."
+            )
         return source
-    explicit = isinstance(source, str | Path | list | tuple)
+    explicit = isinstance(source, str | os.PathLike | list | tuple)
     limit = limits.max_sample_count if explicit else None
     samples = load_samples(
         source, format=config.format, fields=config.fields, tools=tools or None, limit=limit

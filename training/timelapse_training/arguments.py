@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from timelapse.errors import ConfigError
+from timelapse.formats.fields import nearest
 
 if TYPE_CHECKING:
     from timelapse.config.model import Config
@@ -50,6 +50,7 @@ def sft_arguments(config: Config, *, evaluates: bool) -> Any:
             f"training.eval_strategy: '{training.eval_strategy}' needs evaluation data. Give data.eval or "
             "data.eval_fraction, or set eval_strategy: no."
         )
+    _check_scheduler(training.lr_scheduler_type)
     values = {name: getattr(training, name) for name in _SAME_NAME}
     values = {name: value for name, value in values.items() if value is not None}
     values |= {
@@ -97,13 +98,24 @@ def weights_dtype(config: Config) -> str:
     return config.model.dtype
 
 
+def _check_scheduler(name: str) -> None:
+    from transformers.trainer_utils import SchedulerType
+
+    known = [str(kind.value) for kind in SchedulerType]
+    if name not in known:
+        raise ConfigError(
+            f"training.lr_scheduler_type: '{name}' is not known.{nearest(name, known)} "
+            f"Known: {', '.join(known)}."
+        )
+
+
 def _extra(arguments: dict[str, Any], known: set[str]) -> dict[str, Any]:
     """Return `training.arguments`, checked against the names that TRL knows."""
     for name in arguments:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise ConfigError(f"training.arguments.{name}: TRL's SFTConfig has no such argument.{hint}")
+            raise ConfigError(
+                f"training.arguments.{name}: TRL's SFTConfig has no such argument.{nearest(name, known)}"
+            )
     return arguments
 
 

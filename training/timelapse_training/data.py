@@ -61,8 +61,16 @@ def split_off(samples: list[Sample], fraction: float, seed: int) -> TrainingData
     """Hold a share of the examples out for evaluation, by a draw with a generator of our own.
 
     Examples that ask the same go to the same side: nothing held out has been trained on.
+
+    Raises:
+        ConfigError: All examples ask the same, so that one side would be empty.
     """
     inputs = sorted({sample.sample_id for sample in samples})
+    if len(inputs) < 2:
+        raise ConfigError(
+            f"data.eval_fraction: nothing can be held out of data.train, because all of its examples "
+            f"({len(samples)}) ask the same. Give data.eval, or remove data.eval_fraction."
+        )
     count = max(1, round(len(inputs) * fraction))
     held_out = set(random.Random(seed).sample(inputs, min(count, len(inputs) - 1)))  # noqa: S311 - not secret
     return TrainingData(
@@ -83,13 +91,13 @@ def choose_samples(config: Config, data: TrainingData) -> SampleSet | None:
     if predictions.samples_path:
         samples = select_samples(predictions.samples_path, predictions, tools=config.tools, seed=config.seed)
     else:
-        samples = draw_samples(unique_samples(_pool(config, data)), predictions, config.seed)
-    if predictions.samples_from == "eval":
+        samples = draw_samples(_pool(config, data), predictions, config.seed)
+    if predictions.samples_path or predictions.samples_from == "eval":
         _warn_of_overlap(samples, data.train)
     return samples
 
 
-def _pool(config: Config, data: TrainingData) -> list[Sample]:
+def _pool(config: Config, data: TrainingData) -> SampleSet:
     pool = data.train if config.predictions.samples_from == "train" else data.eval
     if not pool:
         raise ConfigError(
@@ -97,7 +105,13 @@ def _pool(config: Config, data: TrainingData) -> list[Sample]:
             "data.eval_fraction or predictions.samples_path; or set predictions.samples_from: train to "
             "watch examples that the model is trained on."
         )
-    return pool
+    unique = unique_samples(pool)
+    if len(unique) < len(pool):
+        warn(
+            f"{len(pool) - len(unique)} of {len(pool)} examples ask the same as an earlier one. They are "
+            "left out of the pool that samples are drawn from; training uses them."
+        )
+    return unique
 
 
 def _warn_of_overlap(samples: SampleSet, train: list[Sample]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,15 +35,19 @@ class ModelSource:
         self._name = name
         self._conversion = None
         if config.gguf_file:
-            self._conversion = Conversion(_folder(name, config), config.gguf_file)
+            with _named_errors("model.name", config.name):
+                folder = _folder(name, config)
+            self._conversion = Conversion(folder, config.gguf_file)
 
     def load(self, dtype: str) -> PreTrainedModel:
         """Return the model with its weights in this precision; `auto` leaves them as they are stored."""
         from transformers import AutoModelForCausalLM
 
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            self._place(), dtype=dtype, **self._options()
-        )
+        place = self._place()
+        with _named_errors("model.name", self._config.name):
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, **self._options()
+            )
         return model
 
     def load_tokenizer(self, name: str | None) -> PreTrainedTokenizerBase:
@@ -50,10 +55,11 @@ class ModelSource:
         from transformers import AutoTokenizer
 
         if name:
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=self._config.trust_remote_code)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(self._place(), **self._options())
-        return tokenizer
+            with _named_errors("tokenizer.name", name):
+                return AutoTokenizer.from_pretrained(name, trust_remote_code=self._config.trust_remote_code)
+        place = self._place()
+        with _named_errors("model.name", self._config.name):
+            return AutoTokenizer.from_pretrained(place, **self._options())
 
     def _place(self) -> str:
         return str(self._conversion.result()) if self._conversion else self._name
@@ -156,6 +162,26 @@ def _templated_answer(tokenizer: PreTrainedTokenizerBase, sample: Sample, templa
     # What follows the end of the turn (a line break, mostly) is never asked of the model.
     end = tokenizer.eos_token
     return answer.rstrip() if isinstance(end, str) and answer.rstrip().endswith(end) else answer
+
+
+@contextmanager
+def _named_errors(field: str, name: str) -> Iterator[None]:
+    """Turn what libraries raise about a place or its files into an error that names the field."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        kinds = (
+            "a hub id or a folder"
+            if field == "tokenizer.name"
+            else f"a hub id, a folder, or {PACKAGE_PREFIX}NAME"
+        )
+        raise ConfigError(
+            f"{field}: '{name}' cannot be loaded: {cause}. Expected {kinds} with complete "
+            "files; a hub id needs a connection, or a copy in the cache."
+        ) from error
 
 
 def _package_folder(package: str) -> Path:

@@ -22,6 +22,8 @@ from timelapse.config.lora import lift_lora
 from timelapse.config.types import (
     BoolOrAuto,
     Count,
+    Fields,
+    FormatName,
     Interval,
     Label,
     NoSwitch,
@@ -29,6 +31,7 @@ from timelapse.config.types import (
     Positive,
     SaveStrategy,
     Scale,
+    Scorers,
     Seed,
     Strategy,
     TargetModules,
@@ -89,9 +92,9 @@ class DataConfig(Section):
     """Path of the evaluation data."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1), NoSwitch] | None = None
     """Share of the training data that is split off for evaluation, where there is no `eval` file."""
-    format: Text | None = None
+    format: FormatName | None = None
     """Name of the format of the rows; detected if not given."""
-    fields: dict[str, Any] | None = None
+    fields: Fields | None = None
     """Which column holds what, for rows of no known format."""
     template: Template = "auto"
     """`chat`: with the chat template; `plain`: as bare text; `auto`: as the rows are."""
@@ -223,11 +226,11 @@ class PredictionsConfig(Section):
     """Draw only from the likeliest tokens that together reach this probability; needs `do_sample`."""
     seed: Seed | None = None
     """Seed of drawing samples and answers; the run's seed if not given."""
-    scorers: list[Text] = ["exact_match", "edit_similarity"]
+    scorers: Scorers = ["exact_match", "edit_similarity"]
     """Names of the scores of each answer."""
-    format: Text | None = None
+    format: FormatName | None = None
     """Name of the format of the samples file; detected if not given."""
-    fields: dict[str, Any] | None = None
+    fields: Fields | None = None
     """Which column of the samples file holds what."""
     template: Template = "auto"
     """`chat`: with the chat template; `plain`: as bare text; `auto`: as the samples are."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -10,9 +9,14 @@ from pydantic import BaseModel
 from timelapse.config.lora import LIFTED
 from timelapse.config.model import Config
 from timelapse.config.problems import dotted
+from timelapse.formats.fields import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_SHORT_FORMS = {"lr": ("training", "learning_rate"), "epochs": ("training", "num_train_epochs")}
+"""What people write for names that are spelled quite differently."""
 
 
 def notes_on(config: Config) -> tuple[str, ...]:
@@ -32,12 +36,15 @@ def _unknown(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
 
 def _hint(key: str, path: tuple[str, ...]) -> str:
     names = _known_names()
-    near = get_close_matches(key, names[path], n=1)
-    if near:
-        return f" Did you mean {near[0]}?"
     elsewhere = [(*place, key) for place, known in names.items() if key in known]
+    if key in _SHORT_FORMS:
+        elsewhere = [_SHORT_FORMS[key]]
     if elsewhere:
-        return f" Did you mean {' or '.join(dotted(place) for place in elsewhere)}?"
+        places = " or ".join(f"'{dotted(place)}'" for place in elsewhere)
+        return f" Did you mean {places}?"
+    near = nearest(key, names[path])
+    if near:
+        return near
     if path == ("training",):
         return " Other arguments of Transformers and TRL go under training.arguments."
     return ""
@@ -64,3 +71,12 @@ def _without_effect(config: Config) -> Iterator[str]:
             "predictions.step_interval has no effect: "
             f"sample_frequency is {predictions.sample_frequency}, not steps."
         )
+    training = config.training
+    if training.eval_steps is not None and training.eval_strategy != "steps":
+        yield f"training.eval_steps has no effect: eval_strategy is {training.eval_strategy}, not steps."
+    # A stored configuration writes out every field, so there none of them says what somebody wants.
+    explicit = predictions.model_fields_set
+    if predictions.samples_path and not explicit >= type(predictions).model_fields.keys():
+        for name in ("sample_count", "samples_from"):
+            if name in explicit:
+                yield f"predictions.{name} has no effect: the file samples_path is used whole."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +12,51 @@ REDACTED = "***"
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _SECRET_WORDS = {
-    *("token", "secret", "secrets", "credential", "credentials", "authorization", "passphrase"),
+    *("token", "secret", "secrets", "credential", "credentials", "authorization", "passphrase", "passcode"),
     *("password", "passwords", "passwd", "pwd"),
-    *("apikey", "accesskey", "secretkey", "privatekey", "authtoken", "accesstoken"),
+    *(
+        "apikey",
+        "apikeys",
+        "connectionstring",
+        "connstr",
+        "accesskey",
+        "secretkey",
+        "privatekey",
+        "authtoken",
+        "accesstoken",
+    ),
 }
 # Words written in one: `HFTOKEN`, `dbpassword`.
 _SECRET_ENDINGS = ("token", "password", "passwd", "secret", "apikey")
-_SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key")}
+# Only at the end of a name, and not in `pass_rate`, `auth_type` or `forward_pass`.
+_SECRET_LAST_WORDS = {"auth", "pass", "bearer", "cookie", "cookies", "pat"}
+_NO_SECRET_PASS = {"forward", "backward", "first", "second", "last", "single", "one", "two", "multi", "per"}
+# Whose or what for a key is: any other, as `sort_key`, is the name of a column or of an entry.
+_KEY_OWNERS = {
+    *(
+        "api",
+        "access",
+        "private",
+        "secret",
+        "signing",
+        "encryption",
+        "account",
+        "storage",
+        "service",
+        "master",
+    ),
+    *("admin", "auth", "ssh", "gpg", "pgp", "jwt", "hmac", "webhook", "deploy", "license", "subscription"),
+    *("openai", "ai", "anthropic", "claude", "azure", "aws", "gcp", "google", "gemini", "hf", "huggingface"),
+    *("face", "wandb", "mistral", "cohere", "groq", "together", "replicate", "deepseek", "openrouter", "xai"),
+    *("fireworks", "perplexity", "nvidia", "ngc", "runpod", "modal", "lambda", "comet", "neptune", "mlflow"),
+    *("langsmith", "langfuse", "pinecone", "qdrant", "weaviate", "elastic", "github", "gitlab", "slack"),
+    *("stripe", "sendgrid", "twilio", "datadog", "sentry", "databricks", "snowflake", "kaggle", "serpapi"),
+}
+_SECRET_PAIRS = {
+    *((owner, key) for owner in _KEY_OWNERS for key in ("key", "keys")),
+    *((kind, "tokens") for kind in ("access", "api", "auth", "refresh")),
+    *((first, second) for first in ("connection", "conn") for second in ("string", "str")),
+}
 # What language models call a token: `eos_token`, `pad_token_id`, `token_type`.
 _NO_SECRET_BEFORE = {"pad", "eos", "bos", "unk", "mask", "sep", "cls", "image", "video", "audio", "special"}
 _NO_SECRET_AFTER = {"id", "ids", "type", "count", "length", "limit"}
@@ -41,7 +81,13 @@ _SECRET_VALUES = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 # SQLAlchemy takes any password up to the @, slashes too; `host:5000/a@b` is a port and a path.
-_URL_LOGIN = re.compile(r"""(?<=://)[^\s/?#'":]*:(?![0-9]+[/?#])[^\s'"]*@""")
+# A user alone is no secret, but for the web, where it is a token.
+_URL_LOGIN = re.compile(
+    r"""(?<=://)[^\s/?#'":]*:(?![0-9]+[/?#])[^\s'"]*@ | (?:(?<=http://)|(?<=https://))[^\s/?#'":]+@""",
+    re.VERBOSE,
+)
+_URL_SIGNATURE = re.compile(r"""(?P<start>[?&](?:[\w.-]+[_-])?sig(?:nature)?=)[^\s&;#'"]+""", re.IGNORECASE)
+_BASIC_LOGIN = re.compile(r"""\b[Bb]asic\s+(?P<code>[A-Za-z0-9+/_-]{4,}={0,2})""")
 _ASSIGNMENT = re.compile(r"""(?P<start>(?P<name>[A-Za-z][\w.-]*)=)(?:"[^"]*"|'[^']*'|[^\s&;,"'{}()]+)""")
 _JSON_ENTRY = re.compile(r"""(?P<start>(?P<quote>["'])(?P<name>[\w.-]+)(?P=quote)\s*:\s*["'])[^"']+""")
 
@@ -65,9 +111,16 @@ def redact(value: Any) -> Any:
 def redact_text(text: str) -> str:
     """Return `text` with every part that looks like a secret replaced by `***`."""
     text = _URL_LOGIN.sub(f"{REDACTED}@", text)
+    text = _URL_SIGNATURE.sub(rf"\g<start>{REDACTED}", text)
     text = _SECRET_VALUES.sub(REDACTED, text)
+    text = _BASIC_LOGIN.sub(_redact_basic, text)
     text = _ASSIGNMENT.sub(_redact_assignment, text)
     return _JSON_ENTRY.sub(_redact_assignment, text)
+
+
+def without_credentials(text: str) -> str:
+    """Return a URI, or a text with URIs, without the `user:password@` that they may hold."""
+    return _URL_LOGIN.sub("", text)
 
 
 def is_secret_key(key: str) -> bool:
@@ -75,6 +128,8 @@ def is_secret_key(key: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(key)]
     following = [*words, ""][1:]
     preceding = ["", *words][: len(words)]
+    if words and words[-1] in _SECRET_LAST_WORDS:
+        return words[-1] != "pass" or preceding[-1] not in _NO_SECRET_PASS
     return any(
         (_is_secret_word(word) and not _is_model_token(before, word, after)) or (word, after) in _SECRET_PAIRS
         for before, word, after in zip(preceding, words, following, strict=True)
@@ -105,3 +160,13 @@ def _redact_entry(key: Any, item: Any, siblings: Mapping[Any, Any]) -> Any:
 
 def _redact_assignment(match: re.Match[str]) -> str:
     return match["start"] + REDACTED if is_secret_key(match["name"]) else match[0]
+
+
+def _redact_basic(match: re.Match[str]) -> str:
+    """Mask `Basic dXNlcjpw`, but not `Basic training`: what is a login has a colon inside."""
+    code = match["code"].rstrip("=")
+    try:
+        login = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_").decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return match[0]
+    return REDACTED if ":" in login else match[0]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from timelapse.errors import SampleError
+from timelapse.formats.adapters import FORMATS
+from timelapse.formats.fields import FieldMapping, nearest
+from timelapse.scoring.scorers import SCORERS
 
 
 def _not_bool(value: Any) -> Any:
@@ -49,6 +55,28 @@ def _bool_or_auto(value: Any) -> Any:
     raise ValueError(f"expected true, false or auto, got {value!r}")
 
 
+def _known_format(value: str) -> str:
+    known = [known.name for known in FORMATS]
+    if value not in known:
+        raise ValueError(f"'{value}' is not known.{nearest(value, known)} Known: {', '.join(known)}")
+    return value
+
+
+def _known_fields(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        FieldMapping.from_dict(value)
+    except SampleError as error:  # it names its parts `fields.prompt`, and stands behind `data.fields: `
+        raise ValueError(re.sub(r"(?<!')\bfields[. ]", "", str(error)).rstrip(".")) from None
+    return value
+
+
+def _known_scorers(value: list[str]) -> list[str]:
+    unknown = [name for name in value if name not in SCORERS]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} not known; the scorers are {', '.join(SCORERS)}")
+    return value
+
+
 def name_block(value: Any) -> Any:
     """Return a bare text as the name in a block."""
     return {"name": value} if isinstance(value, str) else value
@@ -75,4 +103,7 @@ BoolOrAuto = Annotated[bool | Literal["auto"], BeforeValidator(_bool_or_auto)]
 TargetModules = Annotated[str | list[str], BeforeValidator(_text_or_list)]
 Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_off_is_no)]
 SaveStrategy = Annotated[Literal["no", "steps", "epoch", "best"], BeforeValidator(_off_is_no)]
+FormatName = Annotated[str, Field(min_length=1), AfterValidator(_known_format)]
+Fields = Annotated[dict[str, Any], AfterValidator(_known_fields)]
+Scorers = Annotated[list[Text], AfterValidator(_known_scorers)]
 Template = Literal["auto", "chat", "plain"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 from timelapse import names
+from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
 from timelapse.fence import attempt, describe
 from timelapse.writing.client import polite_requests
@@ -106,7 +107,7 @@ def ask(tracking_uri: str, call: Callable[[], T]) -> T:
     if error is None:
         return answer  # type: ignore[return-value]  # no error: the answer is a T
     verb = "refuses" if getattr(error, "error_code", None) in _REFUSALS else "does not answer"
-    place, reason = _without_credentials(tracking_uri), _without_credentials(describe(error))
+    place, reason = without_credentials(tracking_uri), without_credentials(describe(error))
     raise RunError(f"MLflow at {place} {verb}: {reason}") from error
 
 
@@ -156,7 +157,7 @@ class _Scope:
 
     def __str__(self) -> str:
         where = f"experiment '{self.named}'" if self.named else f"{len(self.experiments)} experiments"
-        return f"{where} at {_without_credentials(self.client.tracking_uri)}"
+        return f"{where} at {without_credentials(self.client.tracking_uri)}"
 
 
 def _scope(experiment: str | None, tracking_uri: str | None) -> _Scope:
@@ -167,7 +168,7 @@ def _scope(experiment: str | None, tracking_uri: str | None) -> _Scope:
     chosen = {key: name for key, name in known.items() if name == experiment}
     if not chosen:
         raise RunError(
-            f"There is no experiment '{experiment}' at {_without_credentials(client.tracking_uri)}; "
+            f"There is no experiment '{experiment}' at {without_credentials(client.tracking_uri)}; "
             f"there {_listed(sorted(known.values()))}."
         )
     return _Scope(client, chosen, experiment)
@@ -235,7 +236,3 @@ def _listed(items: Sequence[str]) -> str:
         return "are none"
     more = f" and {len(items) - 10} more" if len(items) > 10 else ""
     return "are " + ", ".join(f"'{item}'" for item in items[:10]) + more
-
-
-def _without_credentials(text: str) -> str:
-    return re.sub(r"://[^/@\s]*@", "://", text)
