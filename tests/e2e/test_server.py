@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from timelapse import load_predictions, names
+from timelapse.attach import start_run
 from timelapse.errors import TimelapseWarning
 from timelapse.rounds import Prediction, Round
-from timelapse.run import start_run
 from timelapse.samples import Sample, SampleSet
 
 

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from timelapse import names
+from timelapse.attach import RunTarget, open_run, start_run
 from timelapse.errors import RunError, TimelapseWarning
 from timelapse.rounds import Prediction, Round
-from timelapse.run import RunTarget, TrainingRun, open_run, start_run
+from timelapse.run import TrainingRun
 from timelapse.samples import Sample, SampleSet
 
 

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from timelapse import names
+from timelapse.attach import start_run
 from timelapse.errors import ConfigError, RunError, SampleError, ScheduleError, TimelapseWarning
-from timelapse.run import start_run
 from timelapse_training import PredictionsCallback
 
 TOKENS = 6

@@ -19,7 +19,7 @@ _HOME = {
     "TrainingRun": "run",
     "load_predictions": "reading.frames",
     "load_samples": "formats.loading",
-    "start_run": "run",
+    "start_run": "attach",
 }
 __all__ = list(_HOME)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import IntervalStrategy, TrainerCallback
 
+from timelapse.attach import RunTarget, open_run
 from timelapse.config.keywords import predictions_config
 from timelapse.errors import ConfigError
 from timelapse.fence import Fence
-from timelapse.run import RunTarget, TrainingRun, open_run
+from timelapse.run import TrainingRun
 from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
 from timelapse.scoring.scorers import scorers_named

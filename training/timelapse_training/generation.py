@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
@@ -18,15 +17,18 @@ from timelapse.fence import attempt, describe
 from timelapse.names import DEFAULT_SET
 from timelapse.rounds import Prediction, Round, Trigger
 from timelapse.samples import Sample, SampleSet
+from timelapse_training.capacity import (
+    eos_ids,
+    max_positions,
+    mixed_precision,
+    needs_equal_lengths,
+    vocabulary,
+)
 from timelapse_training.prompts import Prompt, Template, encode, text_tokenizer
 from timelapse_training.state import inference_state, model_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-# How transformers calls its tables of learned positions.
-_POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "pos_embed")
 
 
 class PromptTooLongError(TimelapseError):
@@ -91,7 +93,7 @@ def generate(
     settings = settings or GenerationSettings()
     started = time.perf_counter()
     answering = _Answering(model, text_tokenizer(tokenizer), settings)
-    with inference_state(model, settings.autocast or _mixed_precision(model)):
+    with inference_state(model, settings.autocast or mixed_precision(model)):
         torch.manual_seed(settings.seed)
         rows = answering.rows(samples, description=f"predictions at step {step}")
     return Round(
@@ -120,10 +122,10 @@ class _Answering:
     ) -> None:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.is_encoder_decoder = bool(getattr(model.config, "is_encoder_decoder", False))
-        self.vocabulary = _vocabulary(model)
-        self.max_positions = _max_positions(model)
-        self.equal_lengths = _needs_equal_lengths(model)
-        self.eos_ids = _eos_ids(model, tokenizer)
+        self.vocabulary = vocabulary(model)
+        self.max_positions = max_positions(model)
+        self.equal_lengths = needs_equal_lengths(model)
+        self.eos_ids = eos_ids(model, tokenizer)
         self.pad_id = self._pad_id()
 
     def rows(self, samples: Sequence[Sample], description: str) -> dict[str, Prediction]:
@@ -267,53 +269,3 @@ class _Answering:
 
 def _error_row(sample_id: str, error: BaseException) -> Prediction:
     return Prediction(sample_id, status="error", error=describe(error), finish_reason="error")
-
-
-def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return the tokens that end an answer, of the model's generation settings and the tokenizer."""
-    own = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = set(own if isinstance(own, list) else [own])
-    return {token for token in ids | {tokenizer.eos_token_id} if isinstance(token, int)}
-
-
-def _vocabulary(model: PreTrainedModel) -> int:
-    """Return how many tokens have an embedding; the configuration's number may differ after resizing."""
-    weight = model.get_input_embeddings().weight
-    assert isinstance(weight, torch.Tensor)
-    return int(weight.shape[0])
-
-
-def _max_positions(model: PreTrainedModel) -> int | None:
-    """Return how many positions a model with learned positions has; rotary ones have no end.
-
-    Past it lies an index out of range. Virtual tokens of prompt tuning take positions, too.
-    """
-    limits = [
-        module.num_embeddings - _offset(module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in _POSITION_TABLES
-    ]
-    if not limits:
-        return None
-    virtual = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None)
-    return min(limits) - (virtual or 0)
-
-
-def _offset(table: nn.Embedding) -> int:
-    """Return how many rows of a table stand before position 0 (two in BART, the padding in RoBERTa)."""
-    offset = getattr(table, "offset", None)
-    if isinstance(offset, int):
-        return offset
-    return 0 if table.padding_idx is None else table.padding_idx + 1
-
-
-def _needs_equal_lengths(model: PreTrainedModel) -> bool:
-    """Return whether a batch must not be padded: peft puts virtual tokens before padding on the left."""
-    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
-
-
-def _mixed_precision(model: PreTrainedModel) -> torch.dtype | None:
-    """Return the half precision of a model that also holds float32 weights, else None."""
-    dtypes = {parameter.dtype for parameter in model.parameters()}
-    halves = dtypes & {torch.bfloat16, torch.float16}
-    return halves.pop() if len(halves) == 1 and torch.float32 in dtypes else None

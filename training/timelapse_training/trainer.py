@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timelapse import names
+from timelapse.attach import start_run
 from timelapse.config.file import resolved, to_yaml
-from timelapse.run import TrainingRun, start_run
+from timelapse.run import TrainingRun
 from timelapse_training.arguments import sft_arguments, uses_bf16, weights_dtype
 from timelapse_training.data import TrainingData, choose_samples, read_data
 from timelapse_training.loading import ModelSource, load_tokenizer
