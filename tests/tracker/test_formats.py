@@ -1,3 +1,4 @@
+import csv
 import json
 import random
 from itertools import count
@@ -124,10 +125,15 @@ MAPPINGS = [
 ]
 
 
-def assert_asked_without_answer(sample, asked, answer):
+def assert_no_answer(sample):
     seen = json.dumps([sample.prompt, list(sample.messages), list(sample.tools)], ensure_ascii=False)
+    assert "‹answer-" not in seen.casefold()
+    assert sample.messages[-1]["role"] != "assistant"
+
+
+def assert_asked_without_answer(sample, asked, answer):
+    assert_no_answer(sample)
     assert sample.reference == answer
-    assert "‹answer-" not in seen
     assert any(asked in turn["content"] for turn in sample.messages)
     kept = {
         name: cell
@@ -160,6 +166,64 @@ def test_no_reference_is_in_a_mapped_prompt(fields, shape, asked, answer, turns)
     samples = load_samples([shape(asked, answer, turns)], fields=fields)
     assert samples.report.format == "fields"
     assert_asked_without_answer(samples[0], asked, answer)
+
+
+SPELLINGS = {
+    "user": ["user", "User", "human", "HUMAN", " user\n"],
+    "assistant": ["assistant", "Assistant", "model", "GPT", "gpt ", "bot", "AI", "ChatGPT", "bard", "Bing"],
+}
+SPELLINGS["assistant"] += ["claude", "Claude"]
+WHITE = ["", " ", "\n", "\t\r\n", "\u00a0 "]
+
+
+def spelled(turns, chance):
+    """The same turns under other names for roles and keys."""
+    return [
+        {
+            chance.choice(["role", "from"]): chance.choice(SPELLINGS[turn["role"]]),
+            chance.choice(["content", "value"]): turn["content"],
+        }
+        for turn in turns
+    ]
+
+
+# Each is given the turns up to the question, the answer, and the answer's turn with other white space.
+SPELLED = {
+    "messages": lambda asked, a, turn: {"messages": [*asked, turn]},
+    "messages, thanked": lambda asked, a, turn: {"messages": [*asked, turn, user("thanks")]},
+    "sharegpt": lambda asked, a, turn: {"conversations": [*asked, turn]},
+    "dpo": lambda asked, a, turn: {"chosen": [*asked, turn], "rejected": [*asked, assistant("no")]},
+    "dpo, prompt": lambda asked, a, turn: {"prompt": asked, "chosen": [*asked, turn], "rejected": None},
+    "completion": lambda asked, a, turn: {"prompt": asked, "completion": [turn]},
+    "completion, repeated": lambda asked, a, turn: {"prompt": [*asked, turn], "completion": [assistant(a)]},
+    "prompt only": lambda asked, a, turn: {"prompt": [*asked, turn]},
+    "fields": lambda asked, a, turn: {"m": [*asked, turn], "a": a},
+    "fields, thanked": lambda asked, a, turn: {"m": [*asked, turn, user("thanks")], "a": a},
+    "fields, turns": lambda asked, a, turn: {"m": [*asked, turn, user("thanks")], "a": [assistant(a)]},
+}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+@given(asked=ASKED, answer=ANSWER, turns=CHAT, chance=st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_no_spelling_of_roles_no_white_space_and_no_table_lets_the_answer_in(
+    tmp_path_factory, name, asked, answer, turns, chance
+):
+    said = assistant(chance.choice(WHITE) + answer + chance.choice(WHITE))
+    row = SPELLED[name]([*earlier(turns), user(asked)], answer, said)
+    row = {key: spelled(cell, chance) if isinstance(cell, list) else cell for key, cell in row.items()}
+    fields = {"messages": "m", "reference": "a"} if "m" in row else None
+    path = tmp_path_factory.getbasetemp() / "spelled.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(row)
+        writer.writerow(json.dumps(cell) if isinstance(cell, list) else cell for cell in row.values())
+    read = [only(row, fields=fields), load_samples(path, fields=fields)[0]]
+    for sample in read:
+        assert_no_answer(sample)
+        assert sample.messages == (*earlier(turns), user(asked))
+        assert sample.reference.strip() == answer.strip()
+    assert read[0].sample_id == read[1].sample_id
 
 
 # --- the formats, one by one -------------------------------------------------------------------------------
@@ -284,7 +348,9 @@ def test_sharegpt_system_and_tools_and_unknown_speakers():
     narrated = {"conversations": [{"from": "narrator", "value": "x"}, *chat]}
     ((place, reason),) = skipped([{"conversations": chat}, narrated])
     assert place == "item 2"
-    assert reason.startswith("turn 1 of 'conversations' is from 'narrator'; known are human, user, gpt,")
+    assert reason.startswith(
+        "turn 1 of 'conversations' is from 'narrator'; known are system, developer, user,"
+    )
 
 
 def test_dpo_takes_the_chosen_answer_and_keeps_the_rejected_one():
@@ -335,7 +401,7 @@ def test_dpo_rows_that_are_skipped():
             "no 'prompt', and 'chosen' is no chat that holds it (prompt under another name, or one text "
             "with a marker before the answer: map the fields)",
         ),
-        ("item 3", "no 'rejected'"),
+        ("item 3", "same input as item 1"),
         ("item 4", "'chosen' has no assistant turn"),
         ("item 5", "'prompt' is a number, not text"),
     ]
@@ -417,6 +483,187 @@ def test_rows_without_prompt_or_answer_are_skipped():
         ("item 5", "no 'question'"),
         ("item 6", "'question' is a number, not text"),
     ]
+
+
+@pytest.mark.parametrize("key", ["role", "from"])
+@pytest.mark.parametrize(
+    "role", ["Assistant", "model", "GPT", "bot", "ai", "ChatGPT", "bard", "bing", "claude "]
+)
+def test_every_spelling_of_the_assistant_is_the_answer(role, key):
+    said = {key: role, "value": "went"}
+    for row in (
+        {"messages": [user("go?"), said]},
+        {"conversations": [user("go?"), said]},
+        {"prompt": "go?", "chosen": [said]},
+        {"prompt": [user("go?")], "completion": [said]},
+        {"prompt": [user("go?"), said]},
+    ):
+        sample = only(row)
+        assert (sample.messages, sample.reference) == ((user("go?"),), "went")
+    mapped = only(
+        {"m": [user("go?"), said, user("ok")], "a": "went"}, fields={"messages": "m", "reference": "a"}
+    )
+    assert mapped.messages == (user("go?"),)
+
+
+@pytest.mark.parametrize(
+    ("chat", "turn"),
+    [
+        ([user("go?"), {"role": "Expert", "content": "went"}], 2),
+        ([user("go?"), {"role": "Expert", "content": "went"}, user("thanks")], 2),
+        ([user("a"), assistant("b"), user("go?"), {"role": "Expert", "content": "went"}], 4),
+    ],
+)
+def test_an_unknown_role_that_may_be_the_answer_is_skipped(chat, turn):
+    for column in ("messages", "conversations", "prompt"):
+        ((_, reason),) = skipped([{column: [user("fine")]}, {column: chat}])
+        assert reason.startswith(
+            f"turn {turn} of '{column}' has the role 'Expert'; known are system, developer,"
+        )
+        assert "assistant, gpt, model, bot," in reason
+
+
+def test_an_unknown_role_in_the_history_is_the_templates_business():
+    chat = [{"role": "documents", "content": "d"}, user("go?"), assistant("went")]
+    assert only({"messages": chat}).messages == tuple(chat[:2])
+    open_end = [{"role": "documents", "content": "d"}, user("go?")]
+    assert only({"messages": open_end}).messages == tuple(open_end)
+
+
+@pytest.mark.parametrize("said", ["went", " went\n", "WENT", "w e n t"])
+@pytest.mark.parametrize("after", [[], [system("note")]])
+def test_a_prompt_that_holds_the_answer_is_cut_before_it(said, after):
+    prompt = [user("go?"), assistant(said), *after]
+    for row in (
+        {"prompt": prompt, "completion": "went"},
+        {"prompt": prompt, "chosen": [assistant("went")], "rejected": "goed"},
+        {"prompt": json.dumps(prompt), "response": "went"},
+    ):
+        sample = only(row)
+        assert (sample.messages, sample.reference) == ((user("go?"),), "went")
+        assert sample.metadata.get("messages_after_reference", []) == after
+    mapped = only({"m": prompt, "a": "went"}, fields={"messages": "m", "reference": "a"})
+    assert (mapped.messages, mapped.reference) == ((user("go?"),), "went")
+
+
+def test_no_prompt_ends_with_an_assistant_turn():
+    chat = [user("go?"), assistant("Let me see."), assistant("went")]
+    sample = only({"messages": chat})
+    assert (sample.messages, sample.reference) == ((chat[0],), "went")
+    assert sample.metadata == {"messages_before_reference": [chat[1]]}
+    other = only({"prompt": chat, "completion": "gone"})
+    assert (other.messages, other.reference) == ((chat[0],), "gone")
+    assert other.metadata == {"messages_after_reference": chat[1:]}
+    bare = only({"prompt": chat[::2]})
+    assert (bare.messages, bare.reference, bare.metadata) == ((chat[0],), "went", {})
+    whole = [*chat[::2], user("see?")]
+    assert (only({"prompt": whole}).messages, only({"prompt": whole}).reference) == (tuple(whole), None)
+
+
+def test_prompts_and_answers_in_csv_cells_may_be_chats(tmp_path):
+    prompt, answer = [system("s"), user('say "a",\nb')], [assistant("c")]
+    rows = [{"prompt": json.dumps(prompt), "chosen": json.dumps(answer), "rejected": json.dumps([user("d")])}]
+    rows += [
+        {**rows[0], "prompt": str([user("x")])},
+        {**rows[0], "prompt": "p", "chosen": '[{"from": "Paris"}]'},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "pairs.csv", index=False)
+    samples = load_samples(tmp_path / "pairs.csv")
+    assert (samples[0].messages, samples[0].reference, samples[0].conversational) == (
+        tuple(prompt),
+        "c",
+        True,
+    )
+    assert (samples[1].reference, samples[1].conversational) == ('[{"from": "Paris"}]', False)
+    assert samples.report.skipped[0].reason.startswith(
+        "'prompt' is chat turns as text that is not valid JSON"
+    )
+
+
+def test_a_chat_where_text_is_expected_is_skipped():
+    chat = json.dumps([user("go?"), assistant("went")])
+    fine = {"question": "a", "answer": "b"}
+    assert skipped([fine, {"question": chat, "answer": "went"}]) == [
+        ("item 2", "'question' is a chat, not text")
+    ]
+    assert skipped([fine, {"question": chat, "answer": "x"}], fields={"prompt": "question"}) == [
+        ("item 2", "'question' is a chat, not text")
+    ]
+    assert only({"question": "go?", "answer": chat}).reference == "went"
+
+
+def test_a_system_column_is_part_of_every_conversation():
+    for row in (
+        {"messages": [user("go?"), assistant("went")]},
+        {"conversations": [user("go?"), assistant("went")]},
+        {"prompt": [user("go?")], "chosen": [assistant("went")]},
+        {"prompt": [user("go?")], "completion": "went"},
+        {"prompt": [user("go?")]},
+        {"question": "go?", "answer": "went"},
+        {"input": "go?", "output": "went"},
+        {"instruction": "go?", "output": "went"},
+    ):
+        sample = only({**row, "system": "Be terse."})
+        assert (sample.messages, sample.metadata) == ((system("Be terse."), user("go?")), {})
+    own = only({"messages": [system("mine"), user("go?")], "system": "other"})
+    assert (own.messages, own.metadata) == ((system("mine"), user("go?")), {"system": "other"})
+    plain = only({"prompt": "go?", "completion": "went", "system": "s"})
+    assert (plain.messages, plain.metadata) == ((user("go?"),), {"system": "s"})
+
+
+def test_preferences_without_a_rejected_answer():
+    for row in (
+        {"chosen": "went", "rejected": None, "prompt": "go?"},
+        {"chosen": "went", "prompt": "go?"},
+        {"chosen": [user("go?"), assistant("went")], "rejected": None},
+        {"chosen": json.dumps([user("go?"), assistant("went")])},
+    ):
+        samples = load_samples([row])
+        assert samples.report.format == "dpo"
+        assert (samples[0].messages, samples[0].reference) == ((user("go?"),), "went")
+    marked = {"prompt": "go?", "completion": "went", "chosen": "no"}
+    assert load_samples([marked]).report.format == "prompt_completion"
+    assert (
+        load_samples([{"question": "go?", "answer": "went", "chosen": True}]).report.format
+        == "question_answer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen_text", "reference"),
+    [
+        ("H: go?\nA:", "H: go?\nA: went", " went"),
+        (" H: go?\nA: ", "\nH: go?\nA: went", " went"),
+        ("go?", "went", "went"),
+        ("go?", "go?", "go?"),
+    ],
+)
+def test_a_preferred_text_that_repeats_the_prompt(prompt, chosen_text, reference):
+    sample = only({"prompt": prompt, "chosen": chosen_text, "rejected": prompt + " goed"})
+    assert (sample.messages, sample.reference) == ((user(prompt),), reference)
+    assert sample.metadata == {"rejected": prompt + " goed"}
+
+
+def test_a_null_among_the_arguments_of_a_tool_call_stays(tmp_path):
+    call = {"type": "function", "function": {"name": "look", "arguments": {"at": None}}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"default": None}}}
+    chat = [
+        user("a?"),
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        user("b?"),
+        assistant("c"),
+    ]
+    (tmp_path / "chat.json").write_text(json.dumps([{"messages": chat, "tools": [tool]}]))
+    for sample in (only({"messages": chat, "tools": [tool]}), load_samples(tmp_path / "chat.json")[0]):
+        assert sample.messages[1] == {"role": "assistant", "tool_calls": [call]}
+        assert sample.tools == (tool,)
+
+
+def test_metadata_from_arrow_stays_untouched():
+    rows = [
+        {"question": f"{n}?", "answer": "x", "about": about} for n, about in enumerate(({"a": 1}, {"b": 2}))
+    ]
+    assert load_samples(datasets.Dataset.from_list(rows))[0].metadata == {"about": {"a": 1, "b": None}}
 
 
 # --- the field mapping -------------------------------------------------------------------------------------
@@ -518,7 +765,7 @@ def test_an_unknown_format_lists_fields_and_formats(tmp_path):
     path.write_text("what,Answer\ngo?,went\n")
     assert fault(path) == (
         f"{path} is of no known format. Fields seen: Answer, what. The first line of such a file must name "
-        "the columns. Known formats: messages (messages); sharegpt (conversations); dpo (chosen, rejected); "
+        "the columns. Known formats: messages (messages); sharegpt (conversations); dpo (chosen); "
         "alpaca (instruction, output); question_answer (question, answer); prompt_completion "
         "(prompt, completion or response); input_output (input, output); prompt_only (prompt). "
         "Rename the fields, or say which is "
@@ -662,3 +909,16 @@ def test_reading_leaves_global_randomness_and_the_rows_alone(recwarn, capsys):
     assert rows == copy
     assert not recwarn.list
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_earlier_turn_that_says_the_same_is_history() -> None:
+    """In "yes or no" data the answer to this question is often that to the one before."""
+    history = [user("is 2 even?"), assistant("Yes"), user("is 4 even?")]
+    for row in (
+        {"prompt": history, "completion": "Yes"},
+        {"prompt": history, "completion": [assistant("yes")]},
+        {"prompt": history, "chosen": [assistant("Yes")], "rejected": [assistant("No")]},
+    ):
+        [sample] = load_samples([row])
+        assert [turn["content"] for turn in sample.messages] == ["is 2 even?", "Yes", "is 4 even?"]
+        assert (sample.reference or "").lower() == "yes"

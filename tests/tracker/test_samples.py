@@ -35,6 +35,11 @@ def test_the_id_is_the_same_in_every_process_and_release():
     assert ask("What is the past of 'go'?").sample_id == "141f14fe88e06d44"
 
 
+def test_plain_text_and_a_chat_of_the_same_words_are_different_inputs():
+    assert ask("go?", conversational=True).sample_id == ask("go?").sample_id
+    assert ask("go?", conversational=False).sample_id != ask("go?").sample_id
+
+
 def test_a_key_without_value_does_not_change_the_id():
     filled = Sample(({"role": "user", "content": "go?", "tool_calls": None, "name": None},))
     assert filled.sample_id == ask("go?").sample_id
@@ -66,6 +71,7 @@ def test_the_prompt_is_the_question_alone_or_the_transcript():
         ),
         ({"role": "assistant", "content": "", "tool_calls": [{"name": "ö"}]}, '[{"name": "ö"}]'),
         ({"role": "assistant", "content": None}, ""),
+        ({"role": "user", "content": [{"type": "image", "text": None}]}, ""),
     ],
 )
 def test_the_text_of_a_turn(turn, text):

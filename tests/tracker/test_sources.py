@@ -312,6 +312,18 @@ def test_a_hugging_face_data_set_and_any_other_rows():
     ]
 
 
+def test_what_comes_from_arrow_is_marked(tmp_path):
+    row = {"chat": [{"role": "user", "content": "go?"}], "level": 1}
+    datasets.Dataset.from_list([row]).to_parquet(tmp_path / "a.parquet")
+
+    def filled(source):
+        return [sorted(row.filled) for row in read_rows(source)]
+
+    assert filled(tmp_path / "a.parquet") == filled(datasets.Dataset.from_list([row])) == [["chat", "level"]]
+    assert filled(pd.read_parquet(tmp_path / "a.parquet")) == [["chat"]]
+    assert filled(pd.DataFrame([row])) == filled([row]) == [[]]
+
+
 def test_what_is_no_source():
     splits = datasets.DatasetDict(test=datasets.Dataset.from_list(ROWS))
     assert fault(splits).startswith("The DatasetDict is a mapping of test. Expected a file")

@@ -41,10 +41,13 @@ class Sample:
     source: str | None = None
     """Where the sample came from, as `file:line`."""
     sample_id: str = field(init=False)
-    """16 hexadecimal digits: SHA-256 over the canonical JSON of messages and tools."""
+    """16 hexadecimal digits: SHA-256 over the canonical JSON of messages and tools.
+
+    A plain text prompt has another id than a chat of the same words: the model sees another input.
+    """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_id", _input_hash(self.messages, self.tools))
+        object.__setattr__(self, "sample_id", _input_hash(self.messages, self.tools, self.conversational))
 
     @property
     def prompt(self) -> str:
@@ -144,16 +147,17 @@ def message_text(message: Message) -> str:
     if isinstance(content, str) and content:
         return content
     if isinstance(content, Sequence) and not isinstance(content, str):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
     if message.get("tool_calls"):
         return json.dumps(message["tool_calls"], ensure_ascii=False)
     return ""
 
 
-def _input_hash(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+def _input_hash(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], conversational: bool) -> str:
     # Data sets fill absent keys with None; the same turn must hash alike with and without them.
     turns = [{key: value for key, value in message.items() if value is not None} for message in messages]
-    return _digest({"messages": turns, "tools": list(tools)})
+    plain = {} if conversational else {"conversational": False}
+    return _digest({"messages": turns, "tools": list(tools), **plain})
 
 
 def _digest(value: Any) -> str:

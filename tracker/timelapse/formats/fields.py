@@ -167,24 +167,17 @@ class FieldMapping:
             [name for name in self.columns if name != unused],
             parts.before,
             reference,
-            turn=parts.answer,
-            after=parts.after,
+            chat=parts,
             tools=tools,
             tags=self.tags or "tags",
         )
 
     def _split(self, row: Mapping[str, Any], chat: Turns) -> tuple[str | None, Split]:
         """Return the expected answer and the chat, split so that its input does not hold the answer."""
-        parts = split_turns(chat)
+        reference = self._reference(row)
+        parts = split_turns(chat, reference)
         said = None if parts.answer is None else message_text(parts.answer)
-        if self.reference is None:
-            return said, parts
-        reference = answer_text(row, self.reference)
-        if said is not None and said.strip() == reference.strip():
-            return reference, parts
-        if parts.answer is not None and not parts.after:  # some other answer: not the model's to continue
-            return reference, Split(parts.before, after=(parts.answer,))
-        return reference, Split(chat)
+        return said if reference is None else reference, parts
 
     def _sample(self, row: Mapping[str, Any], text: str, reference: str | None) -> Sample:
         asked = question(text, self._value(row, self.system))

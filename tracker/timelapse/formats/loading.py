@@ -11,7 +11,7 @@ from timelapse.errors import SampleError
 from timelapse.formats.adapters import FORMATS, Format
 from timelapse.formats.fields import FieldMapping, nearest
 from timelapse.formats.sources import Row, Source, describe, is_file, locate, read_rows
-from timelapse.formats.turns import RowError, is_blank, parse_tools
+from timelapse.formats.turns import RowError, is_blank, parse_tools, without_none
 from timelapse.names import DEFAULT_SET
 from timelapse.samples import LoadReport, Sample, SampleSet, SkippedRow
 
@@ -143,9 +143,13 @@ def _converted(
     if isinstance(row, SkippedRow):
         return row
     try:
-        sample = convert(row.fields)
+        sample = convert(
+            {name: without_none(cell) if name in row.filled else cell for name, cell in row.fields.items()}
+        )
     except RowError as error:
         return SkippedRow(row.place, str(error))
+    kept = {name: row.fields.get(name, value) for name, value in sample.metadata.items()}
+    sample = replace(sample, metadata=kept)
     return replace(_with_tools(sample, tools), source=locate(source, row.place))
 
 

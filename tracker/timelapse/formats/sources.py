@@ -29,6 +29,8 @@ class Row:
     """Where it stands: `line 7` or `item 7`."""
     fields: Mapping[str, Any]
     """Its columns, as plain Python values; a missing number (NaN) is None."""
+    filled: frozenset[str] = frozenset()
+    """Columns from Arrow, which gives every object in a column the keys of all, None where it has none."""
 
 
 def read_rows(source: Source) -> list[Row | SkippedRow]:
@@ -37,7 +39,8 @@ def read_rows(source: Source) -> list[Row | SkippedRow]:
     Raises:
         SampleError: If the source cannot be read as a whole, or holds no rows.
     """
-    rows = [_row(place, value) for place, value in _entries(source)]
+    arrow = _is_arrow(source)
+    rows = [_row(place, value, arrow) for place, value in _entries(source)]
     if not rows:
         raise SampleError(f"{describe(source)} holds no rows. {_EXPECTED}, with at least one row.")
     return rows
@@ -58,6 +61,12 @@ def locate(source: Source, place: str) -> str:
     if not isinstance(source, str | os.PathLike):
         return place
     return f"{Path(source).name}:{place.rpartition(' ')[2]}"
+
+
+def _is_arrow(source: Source) -> bool:
+    if isinstance(source, str | os.PathLike):
+        return Path(source).suffix.lower() == ".parquet"
+    return any(base.__module__.partition(".")[0] == "datasets" for base in type(source).__mro__)
 
 
 def _entries(source: Source) -> Iterable[tuple[str, Any]]:
@@ -89,7 +98,7 @@ def _frame_rows(frame: Any) -> Iterable[Any]:
     return rows
 
 
-def _row(place: str, value: Any) -> Row | SkippedRow:
+def _row(place: str, value: Any, arrow: bool) -> Row | SkippedRow:
     if isinstance(value, SkippedRow):
         return value
     if not isinstance(value, Mapping):
@@ -98,7 +107,9 @@ def _row(place: str, value: Any) -> Row | SkippedRow:
         fields = {_plain(str(name)): _plain(cell) for name, cell in value.items()}
     except _UnfitValueError as error:
         return SkippedRow(place, str(error))
-    return Row(place, {name: None if _is_nan(cell) else cell for name, cell in fields.items()})
+    # Tables that pandas read from Arrow hold arrays where others hold lists.
+    filled = frozenset(str(name) for name, cell in value.items() if arrow or hasattr(cell, "tolist"))
+    return Row(place, {name: None if _is_nan(cell) else cell for name, cell in fields.items()}, filled)
 
 
 def _is_nan(value: Any) -> bool:

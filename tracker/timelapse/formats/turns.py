@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +12,23 @@ from typing import Any
 from timelapse.errors import SampleError
 from timelapse.samples import Message, Sample, message_text
 
-ROLES = {
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "bard", "bing", "function_call"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
-    "system": "system",
+_SPELLINGS = {
+    "system": ("system",),
+    "developer": ("developer",),
+    "user": ("user", "human", "prompter"),
+    "assistant": (
+        *("assistant", "gpt", "model", "bot", "chatbot", "ai", "chatgpt", "bard", "bing", "claude"),
+        *("function_call", "tool_call"),
+    ),
+    "tool": ("tool", "function", "observation", "function_response", "tool_response", "ipython"),
 }
-"""The speakers of ShareGPT chats (`from`) and the roles that chat templates know for them."""
+ROLES = {spelling: role for role, spellings in _SPELLINGS.items() for spelling in spellings}
+"""How data sets name the speakers (in lower case), and the roles that chat templates know for them."""
+
+_SETTINGS = ("system", "developer")
+_ASKING = (*_SETTINGS, "user", "tool")
+_CONTENTS = ("content", "value", "tool_calls", "function_call")
+_CHAT_START = re.compile(r"""\s*\[\s*\{\s*['"](role|from|content|value)['"]\s*:""")
 
 Turns = tuple[Message, ...]
 
@@ -27,46 +39,90 @@ class RowError(SampleError):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A chat, split at its last assistant turn."""
+    """A chat, split at the answer."""
 
     before: Turns
-    """The model's input; the whole chat where no assistant speaks."""
+    """The model's input, which never ends with an assistant turn; the whole chat if no assistant speaks."""
     answer: Message | None = None
-    """The last assistant turn."""
+    """The assistant turn that is the answer."""
     after: Turns = ()
     """What follows it."""
+    between: Turns = ()
+    """Assistant turns that directly precede it: neither input nor reference."""
 
 
-def split_turns(turns: Turns) -> Split:
-    """Split a chat at its last assistant turn, so that the answer is not in the input."""
-    for index in reversed(range(len(turns))):
-        if turns[index]["role"] == "assistant":
-            return Split(turns[:index], turns[index], turns[index + 1 :])
-    return Split(turns)
+def split_turns(turns: Turns, reference: str | None = None) -> Split:
+    """Split a chat at its last assistant turn, or at the last that says `reference` where one is given.
+
+    If none says it, the chat is the input, without the answer that may stand at its end.
+    """
+    if reference is None:
+        spoken = [index for index, turn in enumerate(turns) if turn["role"] == "assistant"]
+    else:
+        others = (index for index, turn in enumerate(turns) if turn["role"] not in _ASKING)
+        spoken = [index for index in others if same_text(message_text(turns[index]), reference)]
+    if spoken:
+        index = end = spoken[-1]
+        while end and turns[end - 1]["role"] == "assistant":
+            end -= 1
+        return Split(turns[:end], turns[index], turns[index + 1 :], turns[end:index])
+    end = len(turns) if reference is None else len(split_end(turns).before)
+    return Split(turns[:end], after=turns[end:])
+
+
+def split_end(turns: Turns) -> Split:
+    """Split a chat that ends with an answer; one that goes on with a question stays whole."""
+    chat = split_turns(turns)
+    return Split(turns) if any(turn["role"] not in _SETTINGS for turn in chat.after) else chat
+
+
+def same_text(one: str, other: str) -> bool:
+    """Tell whether two texts say the same, whatever their white space, case and Unicode form."""
+    return _bare(one) == _bare(other)
 
 
 def parse_turns(value: Any, name: str) -> Turns:
-    """Return a cell's chat turns: a list of `role`/`content` or `from`/`value` objects, or the same as JSON.
+    """Return a cell's chat turns: a list of objects with `role` (or `from`) and `content` (or `value`).
 
-    Keys without value are dropped: Arrow tables give every turn the keys of all.
+    JSON text of such a list will do too. Roles are spelled as chat templates know them. A turn's keys
+    without value are dropped.
 
     Raises:
-        RowError: If the cell named `name` is no such list.
+        RowError: If the cell named `name` is no such list, or if a turn that may be the answer has a role
+            that is not known.
     """
     items = _from_json(value, name)
     if isinstance(items, Mapping):
         items = [items]
     if not isinstance(items, list | tuple):
         raise RowError(f"'{name}' is {_kind(items)}, not a list of turns")
-    return tuple(_turn(item, f"turn {number} of '{name}'") for number, item in enumerate(items, 1))
+    turns = tuple(_turn(item, f"turn {number} of '{name}'") for number, item in enumerate(items, 1))
+    _check_speakers(turns, name)
+    return turns
+
+
+def as_chat(value: Any, name: str) -> Any:
+    """Return the turns of a text cell that holds them as JSON, as tables do; any other value as it is.
+
+    Raises:
+        RowError: If the text is a list of turns in another notation than JSON.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        if _CHAT_START.match(value):
+            raise RowError(f"'{name}' is chat turns as text that is not valid JSON ({error})") from error
+        return value
+    return parsed if is_chat(parsed) else value
 
 
 def is_chat(value: Any) -> bool:
     """Tell whether a value is a chat turn or a list of them, and not some other JSON."""
-    turns = [value] if isinstance(value, Mapping) else value
-    if not isinstance(turns, list | tuple) or not turns:
-        return False
-    return all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in turns)
+    if isinstance(value, Mapping):
+        return _is_turn(value) and _role(value) in ROLES
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_turn, value))
 
 
 def parse_tools(value: Any, name: str = "tools") -> tuple[Mapping[str, Any], ...]:
@@ -81,7 +137,7 @@ def parse_tools(value: Any, name: str = "tools") -> tuple[Mapping[str, Any], ...
     parsed = [_from_json(tool, name) for tool in tools]
     if not all(isinstance(tool, Mapping) for tool in parsed):
         raise RowError(f"'{name}' holds something else than tool descriptions (objects)")
-    return tuple(_without_none(tool) for tool in parsed)
+    return tuple(parsed)
 
 
 def prompt_text(row: Mapping[str, Any], name: str) -> str:
@@ -93,14 +149,24 @@ def prompt_text(row: Mapping[str, Any], name: str) -> str:
         raise RowError(f"'{name}' is {_kind(value)}, not text")
     if not value.strip():
         raise RowError(f"'{name}' is blank")
+    if not isinstance(as_chat(value, name), str):  # an answer may stand in it
+        raise RowError(f"'{name}' is a chat, not text")
     return value
 
 
 def answer_text(row: Mapping[str, Any], name: str) -> str:
-    """Return a column's expected answer as text: a number as Python writes it, lists and objects as JSON."""
-    value = row.get(name)
+    """Return a column's expected answer as text: what the assistant says last where it is a chat.
+
+    A number is written as Python writes it, any other list or object as JSON.
+    """
+    value = as_chat(row.get(name), name)
     if value is None:
         raise RowError(f"no '{name}'")
+    if is_chat(value):
+        answer = split_turns(parse_turns(value, name)).answer
+        if answer is None:
+            raise RowError(f"'{name}' has no assistant turn")
+        return message_text(answer)
     if isinstance(value, str):
         return value
     if isinstance(value, list | dict):
@@ -116,7 +182,7 @@ def question(text: str, system: Any = None) -> Turns:
 
 def with_system(turns: Turns, system: Any) -> Turns:
     """Return a chat behind a system turn, unless there is no such text or the chat has a system turn."""
-    if not _has_text(system) or any(turn["role"] == "system" for turn in turns):
+    if not _has_text(system) or any(turn["role"] in _SETTINGS for turn in turns):
         return turns
     return ({"role": "system", "content": system}, *turns)
 
@@ -127,15 +193,14 @@ def make_sample(
     messages: Turns,
     reference: str | None = None,
     *,
-    turn: Message | None = None,
-    after: Turns = (),
+    chat: Split | None = None,
     tools: tuple[Mapping[str, Any], ...] = (),
     conversational: bool = True,
     tags: str = "tags",
 ) -> Sample:
     """Make a sample of a row: the columns named in `used` are left out of its metadata.
 
-    `turn` is the answer's whole turn, `after` what follows it, `tags` the column that holds labels.
+    `chat` tells the answer's whole turn and what stands around it, `tags` the column that holds labels.
 
     Raises:
         RowError: If the messages ask nothing.
@@ -143,13 +208,23 @@ def make_sample(
     labels = _labels(row.get(tags))
     left_out = {*used, tags} if labels or row.get(tags) is None else {*used}
     metadata = {name: value for name, value in row.items() if name not in left_out}
-    if after:
-        metadata["messages_after_reference"] = list(after)
-    whole = turn if turn is not None and not _is_plain(turn) else None
+    answer = None if chat is None else chat.answer
+    if chat is not None and chat.between:
+        metadata["messages_before_reference"] = list(chat.between)
+    if chat is not None and chat.after:
+        metadata["messages_after_reference"] = list(chat.after)
+    whole = answer if answer is not None and not _is_plain(answer) else None
     sample = Sample(messages, reference, tools, conversational, whole, labels, metadata)
     if is_blank(sample):
         raise RowError("the prompt is empty")
     return sample
+
+
+def without_none(value: Any) -> Any:
+    """Return a value without the keys that have no value, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return [without_none(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def is_blank(sample: Sample) -> bool:
@@ -161,31 +236,47 @@ def is_blank(sample: Sample) -> bool:
 def _turn(item: Any, name: str) -> Message:
     if not isinstance(item, Mapping):
         raise RowError(f"{name} is {_kind(item)}, not an object")
-    turn: dict[str, Any] = _without_none(item)
-    if "role" not in turn and "from" in turn:
-        turn = _sharegpt_turn(turn, name)
+    turn: dict[str, Any] = {key: value for key, value in item.items() if value is not None}
+    named = "role" in turn
+    for key, other in (("content", "value"), ("role", "from")):
+        if key not in turn and other in turn:
+            turn = {key: turn.pop(other), **turn}
     role, content = turn.get("role"), turn.get("content", "")
-    if not isinstance(role, str) or not role:
+    if not isinstance(role, str) or not role.strip():
         raise RowError(f"{name} has no role")
+    if not named and _role(turn) not in ROLES:
+        raise RowError(f"{name} is from {role!r}; known are {', '.join(ROLES)}")
     if not isinstance(content, str | list):
         raise RowError(f"the content of {name} is {_kind(content)}, not text")
     if turn.keys() == {"role"}:
         raise RowError(f"{name} has no content")
-    return turn
+    return {**turn, "role": ROLES.get(_role(turn), role)}
 
 
-def _sharegpt_turn(turn: dict[str, Any], name: str) -> dict[str, Any]:
-    speaker = turn.pop("from")
-    if not isinstance(speaker, str) or speaker.lower() not in ROLES:
-        raise RowError(f"{name} is from {speaker!r}; known are {', '.join(ROLES)}")
-    content = {"content": turn.pop("value")} if "value" in turn else {}
-    return {"role": ROLES[speaker.lower()], **content, **turn}
+def _check_speakers(turns: Turns, name: str) -> None:
+    """Refuse a turn of an unknown role that may be the answer: the last, or a reply to the last question."""
+    for index in reversed(range(len(turns))):
+        role = turns[index]["role"]
+        if role == "assistant":
+            return
+        replies = index > 0 and turns[index - 1]["role"] == "user"
+        if role not in _ASKING and (replies or index == len(turns) - 1):
+            raise RowError(
+                f"turn {index + 1} of '{name}' has the role {role!r}; known are {', '.join(ROLES)}"
+            )
 
 
-def _without_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list | tuple) else value
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(_role(value)) and any(key in value for key in _CONTENTS)
+
+
+def _role(turn: Mapping[str, Any]) -> str:
+    role: Any = turn.get("from") if turn.get("role") is None else turn["role"]
+    return role.strip().casefold() if isinstance(role, str) else ""
+
+
+def _bare(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _from_json(value: Any, name: str) -> Any:
