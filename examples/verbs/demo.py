@@ -39,7 +39,7 @@ def main() -> None:
     print(f"\nDone in {time.monotonic() - started:.0f} s, with at most {peak:.1f} GiB of memory.")
     print("\nOpen MLflow on it:\n")
     print(f"  cd {folder} && {Path(sys.executable).with_name('mlflow')} ui\n")
-    print("Read every answer in Python, in that folder:\n")
+    print(f"Read every answer in Python ({sys.executable}), in that folder:\n")
     print('  import timelapse; df = timelapse.load_predictions("last")\n')
 
 

@@ -65,7 +65,7 @@ class Delivery:
         with polite_requests():
             _result, error = attempt(partial(waiting.request, self._client, self._run_id))
         if error is None:
-            self._pause = FIRST_PAUSE_SECONDS
+            self._pause, self._retry_at = FIRST_PAUSE_SECONDS, 0.0
             return True
         waiting.tries += not is_outage(error)
         if is_refusal(error) or waiting.tries >= MOST_TRIES:
