@@ -16,7 +16,7 @@ demo: $(VENV)/.training ## Fine-tune a real small language model and watch its a
 	$(BIN)/python examples/verbs/demo.py
 
 test: $(VENV)/.dev ## Run all tests (5 minutes)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers
 	$(BIN)/ruff check .
