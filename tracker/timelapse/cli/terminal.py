@@ -132,3 +132,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON text; numbers that JSON does not have (NaN) become null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,1 @@
+"""What `timelapse compare` and `timelapse diff` share: options, gates, and forms of output."""
