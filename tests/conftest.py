@@ -31,6 +31,7 @@ def tracking(
     """A real MLflow (sqlite and files) in the test's own folder, as in a fresh working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIMELAPSE_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("TIMELAPSE_CLOSE_SECONDS", "2")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         database.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns" / "0"),))

@@ -10,6 +10,7 @@ import pytest
 
 FACES = {
     "timelapse": [
+        "Comparison",
         "Config",
         "LoadReport",
         "Prediction",
@@ -20,8 +21,13 @@ FACES = {
         "TimelapseError",
         "TimelapseWarning",
         "TrainingRun",
+        "as_arrow",
+        "as_duckdb",
+        "compare",
+        "evolution",
         "load_predictions",
         "load_samples",
+        "sample",
         "start_run",
     ],
     "timelapse_training": ["GenerationSettings", "PredictionsCallback", "generate", "train"],

@@ -16,8 +16,8 @@ from timelapse import names
 from timelapse.attach import RunTarget, open_run, start_run
 from timelapse.errors import RunError, TimelapseWarning
 from timelapse.rounds import Prediction, Round
-from timelapse.run import TrainingRun
 from timelapse.samples import Sample, SampleSet
+from timelapse.writing.entries import entry_at, unpack_table
 
 
 def make_samples() -> SampleSet:
@@ -64,6 +64,7 @@ def test_a_run_holds_samples_rounds_metrics_and_a_table(tracking: mlflow.MlflowC
         run.log_samples(
             samples, rendered={samples[0].sample_id: "<user>go<end>"}, decoding={"max_new_tokens": 8}
         )
+        assert run.flush()
         assert tracking.get_run(run.run_id).data.tags[names.TAG_STATUS] == "live"
         run.log_round(make_round(samples, ["goed", "sang", "because"], 0))
         run.log_round(make_round(samples, ["went", "sang", "because"], 10), {"share_of_training_time": 0.25})
@@ -76,10 +77,12 @@ def test_a_run_holds_samples_rounds_metrics_and_a_table(tracking: mlflow.MlflowC
     assert stored.data.tags[names.TAG_ROUNDS] == "2"
     assert stored.data.tags[names.TAG_SAMPLE_SET] == samples.fingerprint
     assert artifacts(tracking, run.run_id) == [
+        "timelapse/environment.json",
         "timelapse/latest.json",
         "timelapse/manifest.json",
         "timelapse/round-00000000.parquet",
         "timelapse/round-00000010.parquet",
+        "timelapse/rounds.parquet",
         "timelapse/samples.parquet",
     ]
     frame = read_round(run.run_id, "round-00000010.parquet")
@@ -135,6 +138,7 @@ def test_failed_rows_are_rows_and_degrade_the_run(tracking: mlflow.MlflowClient)
         run.log_samples(samples)
         run.log_round(make_round(samples, ["went", None, None], 5))
         assert run.run_id
+        assert run.flush()
         status = tracking.get_run(run.run_id).data.tags[names.TAG_STATUS]
         assert status == "degraded: 2 of 3 rows failed at step 5"
     assert tracking.get_run(run.run_id).data.tags[names.TAG_STATUS] == status
@@ -192,7 +196,7 @@ def test_start_run_makes_the_run_active(tracking: mlflow.MlflowClient) -> None:
 
 def test_a_run_that_does_not_exist_is_a_clear_error(tracking: mlflow.MlflowClient) -> None:
     with pytest.raises(RunError, match=r"MLflow refuses the run: .*0123"):
-        start_run(run_id="0123" * 8)
+        start_run(run_id="0123" * 8).flush()
 
 
 def test_parameters_have_a_prefix_and_metrics_their_own_names(tracking: mlflow.MlflowClient) -> None:
@@ -246,11 +250,13 @@ def test_without_mlflow_the_rounds_are_kept_on_disk(
         mlflow.set_tracking_uri(before)
     texts = [str(warning.message) for warning in warned]
     assert len(texts) == 2
-    assert "MLflow cannot be used" in texts[0]
-    assert "its rounds are kept on disk" in texts[0]
-    assert "each round there opens with pandas.read_parquet" in texts[1]
-    [file] = (Path.cwd() / "spool").rglob("round-00000007.parquet")
-    assert pd.read_parquet(file)["prediction"].tolist() == ["went", "sang", "x"]
+    assert texts[0].startswith("Sending to MLflow failed: MlflowException: API request to http://127.0.0.1:")
+    assert "what is logged waits on disk" in texts[0]
+    assert "1 rounds and" in texts[1]
+    assert "`timelapse sync` sends them" in texts[1]
+    [file] = (Path.cwd() / "spool").rglob("*-round-*")
+    table, _about = unpack_table(entry_at(file).read())  # type: ignore[union-attr]
+    assert table.column("prediction").to_pylist() == ["went", "sang", "x"]
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert random.getstate() == state, "MLflow's retries and names must not draw from the user's generator"
@@ -265,8 +271,9 @@ def test_a_run_name_is_not_drawn_from_the_users_generator(tracking: mlflow.Mlflo
 
 def test_a_user_who_makes_warnings_errors_is_not_harmed(tracking: mlflow.MlflowClient) -> None:
     """Under `python -W error` a warning of ours would otherwise end the training."""
-    run = TrainingRun(None, owned=False)
     samples = make_samples()
+    mlflow.set_tracking_uri(f"http://127.0.0.1:{free_port()}")
+    run = open_run(RunTarget(), activate=False)
     run.log_samples(samples)
     run.log_round(make_round(samples, ["a", "b", "c"], 1))
     run.finish()  # warnings are errors in these tests; what is not delivered is said, and not raised

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timelapse.errors import ConfigError
+from timelapse.errors import ConfigError, ScorerError
 from timelapse.rounds import Prediction, Round
 from timelapse.samples import Sample, SampleSet
 from timelapse.scoring.scorers import (
@@ -15,6 +17,8 @@ from timelapse.scoring.scorers import (
     exact_match,
     normalise,
     score_round,
+    scorer_at,
+    scorer_path,
     scorers_named,
 )
 from timelapse.writing.metrics import round_metrics
@@ -73,9 +77,33 @@ def samples_and_round() -> tuple[SampleSet, Round]:
     return samples, Round(3, rows, seconds=2.0)
 
 
+def references(samples: SampleSet) -> dict[str, str | None]:
+    return {sample.sample_id: sample.reference for sample in samples}
+
+
+def test_a_scorer_that_fails_marks_its_cells_and_spares_the_others() -> None:
+    def broken(prediction: str, reference: str) -> float:
+        raise ZeroDivisionError(prediction)
+
+    samples, round_ = samples_and_round()
+    scored, problems = score_round(round_, references(samples), {"broken": broken, **SCORERS})
+    assert math.isnan(scored.predictions[0].scores["broken"])
+    assert scored.predictions[0].scores["exact_match"] == 1.0
+    assert problems == ["the scorer 'broken' failed: ZeroDivisionError: A"]
+    assert "broken" not in round_metrics(scored)
+
+
+def test_a_scorer_is_found_again_by_its_path_and_marks_its_cells_where_it_is_not() -> None:
+    assert scorer_at(scorer_path(SCORERS["exact_match"])) is SCORERS["exact_match"]
+    gone = scorer_at("no_such_module:score")
+    with pytest.raises(ScorerError, match="no_such_module:score cannot be imported here"):
+        gone("a", "b")
+
+
 def test_rows_without_answer_or_reference_are_not_scored() -> None:
     samples, round_ = samples_and_round()
-    scored = score_round(round_, samples, SCORERS)
+    scored, problems = score_round(round_, references(samples), SCORERS)
+    assert not problems
     assert [dict(row.scores) for row in scored.predictions] == [
         {"exact_match": 1.0, "edit_similarity": 1.0},
         {"exact_match": 0.0, "edit_similarity": 0.0},
@@ -87,7 +115,7 @@ def test_rows_without_answer_or_reference_are_not_scored() -> None:
 
 def test_the_numbers_of_a_round_are_those_counted_by_hand() -> None:
     samples, round_ = samples_and_round()
-    metrics = round_metrics(score_round(round_, samples, SCORERS))
+    metrics = round_metrics(score_round(round_, references(samples), SCORERS)[0])
     assert metrics == {
         "exact_match": pytest.approx(1 / 3),
         "edit_similarity": pytest.approx(1 / 3),

@@ -6,22 +6,19 @@ The names below are the whole public face; each is loaded when it is first used.
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-_HOME = {
-    "Config": "config.model",
-    "LoadReport": "samples",
-    "Prediction": "rounds",
-    "PredictionsConfig": "config.model",
-    "Round": "rounds",
-    "Sample": "samples",
-    "SampleSet": "samples",
-    "TimelapseError": "errors",
-    "TimelapseWarning": "errors",
-    "TrainingRun": "run",
-    "load_predictions": "reading.frames",
-    "load_samples": "formats.loading",
-    "start_run": "attach",
+_FACE = {
+    "analysis.comparison": ("Comparison", "compare"),
+    "attach": ("start_run",),
+    "config.model": ("Config", "PredictionsConfig"),
+    "errors": ("TimelapseError", "TimelapseWarning"),
+    "formats.loading": ("load_samples",),
+    "reading.frames": ("as_arrow", "as_duckdb", "evolution", "load_predictions", "sample"),
+    "rounds": ("Prediction", "Round"),
+    "run": ("TrainingRun",),
+    "samples": ("LoadReport", "Sample", "SampleSet"),
 }
-__all__ = list(_HOME)
+_HOME = {name: module for module, names in _FACE.items() for name in names}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> _Any:

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ContextDecorator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from timelapse import endings, names
+from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
-from timelapse.fence import attempt, describe, warn
+from timelapse.fence import Fence, attempt, describe, warn
+from timelapse.links import is_default_place
+from timelapse.polite import is_refusal, polite_requests
+from timelapse.provenance import environment
+from timelapse.randomness import untouched_random_state
 from timelapse.run import TrainingRun
-from timelapse.scoring.scorers import Scorer
-from timelapse.writing.client import is_refusal, polite_requests
+from timelapse.scoring.scorers import SCORERS, Scorer, scorer_path
+from timelapse.writing.recorder import Recorder
+from timelapse.writing.spool import Header
+from timelapse.writing.sync import deliver_leftovers
+from timelapse.writing.uploader import REACHING
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from timelapse.config.model import Config
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +48,11 @@ class RunTarget:
     tracking_uri: str | None = None
     """MLflow's tracking URI."""
     tags: Mapping[str, str] | None = None
-    """Tags of a new run."""
+    """Tags of the run."""
+    nested: bool = False
+    """Open a new run below MLflow's active one, instead of joining that."""
+    resumed_id: str | None = None
+    """The run of the checkpoint from which a training goes on; joined if nothing else is to be."""
 
 
 def start_run(
@@ -41,65 +62,228 @@ def start_run(
     experiment: str | None = None,
     tracking_uri: str | None = None,
     tags: Mapping[str, str] | None = None,
+    nested: bool = False,
+    config: Config | Mapping[str, Any] | None = None,
+    scorers: Mapping[str, Scorer] | None = None,
 ) -> TrainingRun:
     """Open a training run, as `mlflow.start_run` does, and end it when the `with` block is left.
 
     Attaches, in this order, to the run `run_id`, MLflow's active run, the run named by `MLFLOW_RUN_ID`;
     else it opens a new one. The run is MLflow's active run too, so that what Transformers, TRL and your
-    own `mlflow.log_…` calls report goes to the same place.
+    own `mlflow.log_…` calls report goes to the same place. It also works as a decorator: each call of the
+    function is a run. The run is opened when the block is entered, or when its result is first used.
+
+    Recorded are the git commit, the command line, the package versions and `config`. Without MLflow (it does
+    not answer, or `TIMELAPSE_OFFLINE=1`) everything waits on disk; `timelapse sync` creates the run later.
+
+    Args:
+        run_name: Name of a new run.
+        run_id: An existing run to write into; several runs may be open at once by their ids.
+        experiment: Name of the experiment for a new run; it is made if it does not exist.
+        tracking_uri: MLflow's tracking URI.
+        tags: Tags of the run.
+        nested: Open a new run below MLflow's active one, instead of joining that.
+        config: What the training was told; stored as `timelapse/config.yaml`, secrets redacted.
+        scorers: The scores of every prediction, by name, as functions of (prediction, reference); all
+            built-in ones by default.
 
     Raises:
         RunError: MLflow answers that the run or experiment cannot be had. If MLflow does not answer at
             all, a warning is issued and what is logged waits on disk.
     """
-    target = RunTarget(run_id, experiment, run_name, tracking_uri, tags)
-    return open_run(target, activate=True)
+    target = RunTarget(run_id, experiment, run_name, tracking_uri, tags, nested)
+
+    def begin(run: TrainingRun | None = None) -> TrainingRun:
+        begun = open_run(target, activate=True, scorers=scorers, into=run)
+        _record_origin(begun, config)
+        return begun
+
+    return _LazyRun(begin)
 
 
 def open_run(
-    target: RunTarget, *, activate: bool, scorers: Mapping[str, Scorer] | None = None
+    target: RunTarget,
+    *,
+    activate: bool,
+    scorers: Mapping[str, Scorer] | None = None,
+    into: TrainingRun | None = None,
 ) -> TrainingRun:
     """Attach to a run or open a new one, in the order of `start_run`.
 
     Args:
         target: Where to record.
-        activate: Make a run that exists already MLflow's active run, and end it as our own.
+        activate: Make a run that exists already MLflow's active run, and end it as our own. Else the run is
+            that of a training that nobody else watches over: its crash is noticed by other means.
         scorers: The scores of every prediction, by name; all built-in ones by default.
+        into: The object that becomes the run; by default a new one.
     """
-    found, error = attempt(lambda: _find_or_start(target, activate=activate))
-    if found is not None:
-        run, owned = found
-        return TrainingRun(run, owned=owned, scorers=scorers)
-    assert error is not None
-    if is_refusal(error):
-        raise RunError(f"MLflow refuses the run: {describe(error)}") from error
-    warn(f"MLflow cannot be used: {describe(error)}. The training goes on; its rounds are kept on disk.")
-    return TrainingRun(None, owned=False, scorers=scorers)
-
-
-def _find_or_start(target: RunTarget, *, activate: bool) -> tuple[Run, bool]:
-    """Return the run to write into, and whether it is ours to end."""
     import mlflow
 
-    with polite_requests(retries=3):  # before the training: a moment's trouble shall not cost the run
-        if target.tracking_uri:
-            mlflow.set_tracking_uri(target.tracking_uri)
+    if not activate:
+        endings.end_abandoned("another training began before this one came to its end")
+    if target.tracking_uri:
+        mlflow.set_tracking_uri(target.tracking_uri)
+    uri, offline = mlflow.get_tracking_uri(), _is_offline()
+    scorers = SCORERS if scorers is None else scorers
+    known = _known(target, activate=activate)
+    if known.run_id and not offline:
+        deliver_leftovers(known.run_id, mlflow.MlflowClient)
+    connect = None if offline else mlflow.MlflowClient
+    recorder = Recorder(_header(target, known, uri, scorers), connect, scorers, Fence())
+    opened = _Opened(None, fresh=known.run_id is None)
+    if not offline:
+        found, error = attempt(lambda: _find_or_start(target, known, recorder.header.token))
+        if found is None:
+            assert error is not None
+            if is_refusal(error):
+                recorder.close(done=True)
+                if known.run_id is None or known.run_id != target.resumed_id:
+                    raise RunError(f"MLflow refuses the run: {describe(error)}") from error
+                warn(f"The checkpoint's run cannot be resumed: {describe(error)}. A new run is opened.")
+                anew = replace(target, resumed_id=None)
+                return open_run(anew, activate=activate, scorers=scorers, into=into)
+            consequence = "The training goes on; what is logged waits on disk until MLflow answers."
+            recorder.fence.report(REACHING, describe(error), consequence)
+        opened = found or opened
+    info = opened.run.info if opened.run else None
+    if info is not None:
+        recorder.identify(fresh=opened.fresh, run_id=info.run_id, run_name=info.run_name)
+    run = into or TrainingRun.__new__(TrainingRun)
+    experiment_id = info.experiment_id if info else None
+    TrainingRun.__init__(run, recorder, uri, experiment_id=experiment_id, fresh=opened.fresh)
+    run.watch(training=not activate)
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    run_id: str | None
+    owned: bool
+    active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    run: Run | None
+    fresh: bool
+
+
+class _LazyRun(TrainingRun, ContextDecorator):
+    """A run that is opened when it is entered or first used, so that it can decorate a function, too."""
+
+    def __init__(self, begin: Callable[[TrainingRun | None], TrainingRun]) -> None:
+        self._begin = begin
+        self._used = False
+
+    def __call__(self, function: F) -> F:
+        """Make each call of a function a run of its own."""
+        self._used = True
+        return super().__call__(function)
+
+    def __del__(self) -> None:
+        if not self._used and not sys.is_finalizing():
+            warn("timelapse.start_run(...) opened no run, as nothing used it: write `with` before it.")
+
+    def __enter__(self) -> TrainingRun:
+        self._begin_once()
+        return self
+
+    def _recreate_cm(self) -> TrainingRun:  # type: ignore[override] # each call of the function is a run
+        return self._begin(None)
+
+    def _begin_once(self) -> None:
+        self._used = True
+        if "_recorder" not in self.__dict__:
+            self._begin(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Open the run when one of its attributes is asked for the first time."""
+        if name.startswith("__") or name not in _ATTRIBUTES or "_recorder" in self.__dict__:
+            raise AttributeError(f"'TrainingRun' has no attribute '{name}'")
+        self._begin_once()
+        return getattr(self, name)
+
+
+_ATTRIBUTES = {
+    *(
+        "_samples",
+        "_numbers",
+        "experiment_id",
+        "fence",
+        "_recorder",
+        "_tracking_uri",
+        "_fresh",
+        "_stored",
+        "_troubles",
+        "_sets",
+    ),
+    *("_logged", "_unfinished", "_ended", "_unwatch"),
+}
+
+
+def _known(target: RunTarget, *, activate: bool) -> _Known:
+    """Return which run to join, as far as it can be known without asking MLflow."""
+    import mlflow
+
+    active = mlflow.active_run()
+    active_id = active.info.run_id if active and not target.nested else None
+    if active_id is not None and target.run_id in (None, active_id):
+        return _Known(active_id, owned=False, active=True)
+    given = target.run_id or (None if target.nested else os.environ.get("MLFLOW_RUN_ID"))
+    if given:
+        return _Known(given, owned=activate)
+    return _Known(None if target.nested else target.resumed_id, owned=True)
+
+
+def _header(target: RunTarget, known: _Known, tracking_uri: str, scorers: Mapping[str, Scorer]) -> Header:
+    """Return what another process must know to finish this run, even to create it."""
+    start = time.time_ns() // 1_000_000
+    name = target.run_name or time.strftime("run-%Y%m%d-%H%M%S", time.localtime(start / 1000))
+    by_default = known.run_id is None and is_default_place(tracking_uri)
+    return Header(
+        run_id=known.run_id,
+        tracking_uri=None if by_default else without_credentials(tracking_uri).rstrip("/"),
+        owned=known.owned,
+        start_time=start,
+        experiment=target.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME"),
+        experiment_id=os.environ.get("MLFLOW_EXPERIMENT_ID"),
+        run_name=None if known.run_id else name,
+        tags={} if known.run_id else _context_tags(target.tags),
+        scorers={name: scorer_path(scorer) for name, scorer in scorers.items()},
+    )
+
+
+def _context_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the tags that `mlflow.start_run` would give a run here: user, source, the user's own."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return {str(key): str(value) for key, value in resolve_tags(dict(tags or {})).items()}
+
+
+def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
+    """Return the run to write into, and whether it is new."""
+    import mlflow
+
+    # Before the training: a moment's trouble shall not cost the run.
+    with polite_requests(retries=3), untouched_random_state():
         active = mlflow.active_run()
-        if active and target.run_id in (None, active.info.run_id):
-            _dress(target, active.info.run_id)
-            return active, False
-        existing = target.run_id or os.environ.get("MLFLOW_RUN_ID")
-        if existing and activate:
-            run = mlflow.start_run(run_id=existing, nested=active is not None)
-            _dress(target, existing)
-            return run, True
-        if existing:
-            _dress(target, existing)
-            return mlflow.MlflowClient().get_run(existing), False
+        if known.run_id:
+            _dress(target, known.run_id)
+        if known.active:
+            return _Opened(active, fresh=False)
+        if known.run_id and known.owned:
+            return _Opened(mlflow.start_run(run_id=known.run_id, nested=active is not None), fresh=False)
+        if known.run_id:
+            return _Opened(mlflow.MlflowClient().get_run(known.run_id), fresh=False)
         experiment_id = _experiment_id(target.experiment) if target.experiment else None
         random.seed()  # undone above; MLflow would name every run of a seeded training alike
-        tags = dict(target.tags or {})
-        return mlflow.start_run(experiment_id=experiment_id, run_name=target.run_name, tags=tags), True
+        run = mlflow.start_run(
+            experiment_id=experiment_id,
+            run_name=target.run_name,
+            tags={**(target.tags or {}), names.TAG_TOKEN: token},
+            nested=target.nested,
+        )
+        return _Opened(run, fresh=True)
 
 
 def _dress(target: RunTarget, run_id: str) -> None:
@@ -119,3 +303,21 @@ def _experiment_id(name: str) -> str:
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(name)
     return found.experiment_id if found else client.create_experiment(name)
+
+
+def _record_origin(run: TrainingRun, config: Config | Mapping[str, Any] | None) -> None:
+    """Store where the run comes from, and what the training was told."""
+    import json
+
+    from timelapse.config.file import to_yaml
+
+    origin = environment()
+    run.log_text(json.dumps(origin, indent=1), names.ENVIRONMENT_FILE)
+    commit = {names.TAG_COMMIT: origin["git"]["commit"]} if origin["git"] else {}
+    run.log_tags({names.TAG_COMMAND: origin["command"], **commit})
+    if config is not None:
+        run.log_text(to_yaml(config), names.CONFIG_FILE)
+
+
+def _is_offline() -> bool:
+    return os.environ.get("TIMELAPSE_OFFLINE", "").lower() in ("1", "true", "yes", "on")

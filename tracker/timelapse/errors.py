@@ -21,6 +21,14 @@ class RunError(TimelapseError):
     """A run cannot be found, opened or read."""
 
 
+class ScorerError(TimelapseError):
+    """A scorer cannot be had or has failed; its cells are marked with NaN."""
+
+
+class SpoolError(TimelapseError):
+    """The folder in which rounds wait for MLflow cannot be used, or what lies there cannot be read."""
+
+
 class MissingExtraError(TimelapseError):
     """A part of Timelapse was asked for whose packages are not installed."""
 

@@ -17,7 +17,7 @@ def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     if tracking_uri.startswith(("http://", "https://")):
         return f"{without_credentials(tracking_uri).rstrip('/')}/{place}"
     store = (
-        "" if _is_found_here(tracking_uri) else f" --backend-store-uri {without_credentials(tracking_uri)}"
+        "" if is_default_place(tracking_uri) else f" --backend-store-uri {without_credentials(tracking_uri)}"
     )
     return f"http://127.0.0.1:5000/{place} (served by: mlflow ui{store})"
 
@@ -25,11 +25,11 @@ def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
 def show_command(tracking_uri: str, run_id: str) -> str:
     """Return the command that shows a run in the terminal, typed in the folder of the training."""
     command = f"timelapse show {run_id[:8]}"
-    if _is_found_here(tracking_uri) or tracking_uri == _URI_OF_THE_SHELL:
+    if is_default_place(tracking_uri) or tracking_uri == _URI_OF_THE_SHELL:
         return command
     return f"{command} --tracking-uri {without_credentials(tracking_uri)}"
 
 
-def _is_found_here(tracking_uri: str) -> bool:
+def is_default_place(tracking_uri: str) -> bool:
     """Return whether MLflow uses this store by itself when it is started in this folder."""
     return tracking_uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}"

@@ -8,14 +8,26 @@ SCHEMA_VERSION = 1
 ARTIFACT_FOLDER = "timelapse"
 MANIFEST_FILE = "manifest.json"
 SAMPLES_FILE = "samples.parquet"
+ROUNDS_FILE = "rounds.parquet"
 LATEST_FILE = "latest.json"
 CONFIG_FILE = "config.yaml"
+ENVIRONMENT_FILE = "environment.json"
+ENVIRONMENT_FILE = "environment.json"
 
 # Tags of a run.
 TAG_SCHEMA = "timelapse.schema"
 TAG_STATUS = "timelapse.status"
 TAG_ROUNDS = "timelapse.rounds"
 TAG_SAMPLE_SET = "timelapse.sample_set"
+TAG_MANIFEST = "timelapse.manifest"
+TAG_SYNC = "timelapse.sync"
+TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
+TAG_COMMAND = "timelapse.command"
+TAG_COMMIT = "mlflow.source.git.commit"
+TAG_SYNC = "timelapse.sync"
+TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
+TAG_COMMAND = "timelapse.command"
+TAG_COMMIT = "mlflow.source.git.commit"
 
 # Parameters of ours stand under a prefix: Transformers logs every training argument by its bare name.
 PARAM_PREFIX = "timelapse."
@@ -42,6 +54,11 @@ def round_place(file: str) -> tuple[int, int] | None:
     """Return step and attempt of a round's artifact name, or None for another file."""
     found = re.fullmatch(r"round-(\d{8,})(?:-(?!a\d+\.).+?)?(?:-a(\d+))?\.parquet", file)
     return (int(found[1]), int(found[2] or 0)) if found else None
+
+
+def is_set_name(text: str) -> bool:
+    """Return whether a sample set may have this name: it becomes part of file and metric names."""
+    return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", text)) and not re.fullmatch(r".*?-?a\d+", text)
 
 
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:

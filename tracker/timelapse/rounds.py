@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from timelapse.names import DEFAULT_SET
 
@@ -108,7 +108,72 @@ def round_table(round_: Round) -> pa.Table:
     """Return a round as an Arrow table: one row a prediction, columns as in `round_schema`."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist([_row(round_, row) for row in round_.predictions], schema=round_schema())
+    rows = round_.predictions
+    columns = {
+        "set": pa.repeat(round_.set_name, len(rows)),
+        "attempt": pa.repeat(pa.scalar(round_.attempt, pa.int32()), len(rows)),
+        "step": pa.repeat(pa.scalar(round_.step, pa.int64()), len(rows)),
+        "epoch": pa.repeat(pa.scalar(round_.epoch, pa.float64()), len(rows)),
+        "trigger": pa.repeat(round_.trigger, len(rows)),
+        "prediction": [storable(row.prediction) for row in rows],
+        "error": [storable(row.error) for row in rows],
+        "scores": [list(row.scores.items()) for row in rows],
+        "validations": [[] for _ in rows],
+    }
+    schema = round_schema()
+    for name in schema.names:
+        if name not in columns:
+            columns[name] = [getattr(row, name) for row in rows]
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
+    """Return the round that a table with at least one row holds; columns of the user's are left out.
+
+    `seconds` is the wall time of the pass; by default the sum over the rows.
+    """
+    names = [name for name in round_schema().names if name in table.column_names and name != "validations"]
+    columns = {name: table.column(name).to_pylist() for name in names}
+    rows = tuple(
+        Prediction(
+            **{
+                name: values[place]
+                for name, values in columns.items()
+                if name in _PREDICTION_FIELDS and values[place] is not None
+            },
+            scores=dict(scores or ()),
+        )
+        for place, scores in enumerate(columns["scores"])
+    )
+    first = {name: values[0] for name, values in columns.items() if values}
+    return Round(
+        step=first["step"],
+        predictions=rows,
+        epoch=first["epoch"],
+        trigger=first["trigger"],
+        attempt=first["attempt"] or 0,
+        set_name=first["set"] or DEFAULT_SET,
+        seconds=seconds if seconds is not None else sum(row.seconds or 0.0 for row in rows),
+    )
+
+
+def with_scores(table: pa.Table, round_: Round) -> pa.Table:
+    """Return a round's table with the scores of `round_`, which has the same rows."""
+    import pyarrow as pa
+
+    place = table.column_names.index("scores")
+    kind = round_schema().field("scores")
+    values = pa.array([list(row.scores.items()) for row in round_.predictions], kind.type)
+    return table.set_column(place, kind, values)
+
+
+def with_attempt(table: pa.Table, attempt: int) -> pa.Table:
+    """Return a round's table as that of another attempt."""
+    import pyarrow as pa
+
+    kind = round_schema().field("attempt")
+    values = pa.repeat(pa.scalar(attempt, kind.type), len(table))
+    return table.set_column(table.column_names.index("attempt"), kind, values)
 
 
 def storable(text: str | None) -> str | None:
@@ -116,24 +181,7 @@ def storable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _row(round_: Round, row: Prediction) -> dict[str, Any]:
-    return {
-        "set": round_.set_name,
-        "sample_id": row.sample_id,
-        "generation": row.generation,
-        "attempt": round_.attempt,
-        "step": round_.step,
-        "epoch": round_.epoch,
-        "trigger": round_.trigger,
-        "prediction": storable(row.prediction),
-        "status": row.status,
-        "error": storable(row.error),
-        "finish_reason": row.finish_reason,
-        "prompt_tokens": row.prompt_tokens,
-        "prediction_tokens": row.prediction_tokens,
-        "mean_logprob": row.mean_logprob,
-        "reference_nll": row.reference_nll,
-        "scores": list(row.scores.items()),
-        "validations": [],
-        "seconds": row.seconds,
-    }
+_PREDICTION_FIELDS = frozenset(
+    {"sample_id", "prediction", "status", "error", "finish_reason", "prompt_tokens", "prediction_tokens"}
+    | {"mean_logprob", "reference_nll", "seconds", "generation"}
+)

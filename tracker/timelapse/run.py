@@ -2,68 +2,78 @@
 
 from __future__ import annotations
 
+import operator
+import os
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from timelapse import names
-from timelapse.errors import RunError
+from timelapse import attempts, endings, names
+from timelapse.answers import KnownSamples, read_answers
+from timelapse.errors import RunError, SampleError
 from timelapse.fence import Fence, attempt, describe
 from timelapse.links import run_link, show_command
-from timelapse.scoring.scorers import SCORERS, Scorer
-from timelapse.writing.client import polite_requests
-from timelapse.writing.delivery import Delivery
-from timelapse.writing.outbox import Outbox, outbox_root
-from timelapse.writing.writer import RunWriter
+from timelapse.polite import polite_requests
+from timelapse.provenance import package_versions
+from timelapse.randomness import untouched_random_state
+from timelapse.rounds import round_table, with_attempt
+from timelapse.tables import samples_schema, samples_table
+from timelapse.writing.entries import pack, pack_table
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    import pyarrow as pa
+    from mlflow import MlflowClient
 
-    from timelapse.rounds import Round
+    from timelapse.rounds import Round, Trigger
     from timelapse.samples import SampleSet
+    from timelapse.writing.recorder import Recorder
 
-_PACKAGES = ("mlflow-timelapse", "mlflow", "torch", "transformers", "peft", "trl", "accelerate", "datasets")
+CLOSE_SECONDS = 15.0
+"""How long a run's end waits for an MLflow that takes nothing; `TIMELAPSE_CLOSE_SECONDS` overrides it."""
+LONGEST_CLOSE_SECONDS = 600.0
+"""How long it waits for an MLflow that takes what there is, but slowly."""
 
 
 class TrainingRun(AbstractContextManager["TrainingRun"]):
-    """A training run in MLflow: what is logged here is on disk first, and never raises.
+    """A training run in MLflow: what is logged is on disk when the call returns, and sent in the background.
 
-    As a context manager it ends the run on leaving: FINISHED, or FAILED if an error passes through.
-    A run that somebody else opened is left as it is.
+    As a context manager it ends the run on leaving: FINISHED; FAILED if an error passes through; KILLED after
+    an interrupt or a signal. A run that somebody else opened is left open. What MLflow does is never raised.
     """
 
     def __init__(
-        self,
-        run: Run | None,
-        *,
-        owned: bool,
-        scorers: Mapping[str, Scorer] | None = None,
-        fence: Fence | None = None,
+        self, recorder: Recorder, tracking_uri: str, *, experiment_id: str | None = None, fresh: bool = False
     ) -> None:
-        self.run_id: str | None = run.info.run_id if run else None
-        """The MLflow run's id; None if MLflow could not be reached when the run began."""
-        self.run_name: str = (run.info.run_name if run else None) or "unnamed"
-        """The MLflow run's name."""
-        self.experiment_id: str | None = run.info.experiment_id if run else None
-        """The MLflow experiment's id."""
-        self.owned = owned
-        """Whether we opened the run, and so end it."""
-        self.fence = fence or Fence()
+        self.experiment_id = experiment_id
+        """The MLflow experiment's id; None if MLflow could not be reached when the run began."""
+        self.fence: Fence = recorder.fence
         """Holds the failures so far."""
-        self._outbox = Outbox(outbox_root() / (self.run_id or f"offline-{uuid.uuid4().hex}"))
-        import mlflow
-
-        self._tracking_uri = mlflow.get_tracking_uri()
-        client = mlflow.MlflowClient() if run else None
-        self._delivery = Delivery(client, self.run_id, self.fence)
-        self._writer = RunWriter(self._delivery, self._outbox, scorers or SCORERS, self.fence)
+        self._recorder, self._tracking_uri, self._fresh = recorder, tracking_uri, fresh
+        self._stored = attempts.Stored() if fresh else None
         self._troubles: list[str] = []
-        self._sample_sets: dict[str, SampleSet] = {}
-        self._ended = False
+        self._sets: dict[str, dict[str, Any]] = {}
+        self._samples: dict[str, KnownSamples] = {}
+        self._numbers: dict[str, int] = {}
+        self._logged: dict[tuple[str, int, int], int] = {}
+        self._unfinished = self._ended = False
+        self._unwatch: Callable[[], None] | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run's id; None as long as the run could not be created there."""
+        return self._recorder.header.run_id
+
+    @property
+    def run_name(self) -> str:
+        """The MLflow run's name."""
+        return self._recorder.header.run_name or "unnamed"
+
+    @property
+    def owned(self) -> bool:
+        """Whether we opened the run, and so end it."""
+        return self._recorder.header.owned
 
     def log_samples(
         self,
@@ -81,20 +91,21 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             decoding: The generation settings, so that runs can be compared like for like.
             chat_template: Fingerprint of the tokenizer's chat template.
         """
-        self._sample_sets[samples.name] = samples
-        manifest = {
-            "schema": names.SCHEMA_VERSION,
-            "sample_sets": {
-                name: {"fingerprint": each.fingerprint, "count": len(each)}
-                for name, each in self._sample_sets.items()
-            },
+        origin = samples.report.source if samples.report else "samples given in code"
+        about = {
+            "set": samples.name,
+            "fingerprint": samples.fingerprint,
+            "count": len(samples),
+            "source": origin,
+            "dataset": True,
             "decoding": dict(decoding or {}),
             "chat_template": chat_template,
-            "packages": _package_versions(),
+            "packages": package_versions(),
         }
-        self._writer.log_samples(samples, rendered or {}, manifest)
-        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_SAMPLE_SET: samples.fingerprint})
-        self._tag({names.TAG_STATUS: "live"})
+        with self.fence.guard("keeping the samples", "The training goes on."):
+            table = samples_table([samples], rendered or {})
+            self._samples[samples.name] = KnownSamples(table.to_pylist())
+            self._record_samples(table, about)
 
     def next_attempt(self, samples: SampleSet, step: int) -> int:
         """Return the attempt number for a training of this run that begins at a step.
@@ -103,62 +114,102 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         from the start) exist already, so that no stored round is ever written over.
 
         Raises:
-            RunError: The run's rounds answer other samples than these.
+            RunError: The run's rounds of this set answer other samples; says in what they differ.
         """
-        stored, _error = attempt(self._stored_rounds)
-        if not stored:
-            return 0
-        rounds, fingerprint = stored
-        if rounds and fingerprint not in (None, samples.fingerprint):
+        held = self._held()
+        before = held.fingerprints.get(samples.name)
+        if before not in (None, samples.fingerprint) and held.rounds(samples.name):
             raise RunError(
-                f"Run '{self.run_name}' ({self.run_id}) already holds rounds of other samples (fingerprint "
-                f"{fingerprint}, these have {samples.fingerprint}). Use the same samples, or another run."
+                f"Run '{self.run_name}' ({self.run_id}) holds rounds of other samples in its set "
+                f"'{samples.name}'. The difference: {self._difference(samples)}. Use the same samples or "
+                "another run, or keep both: store these under a name of their own (sample_set='v2')."
             )
-        self._writer.rounds = len(rounds)
-        highest = max((number for _step, number in rounds), default=0)
-        behind = any(there > step or (step == 0 and there == 0) for there, _number in rounds)
-        return highest + behind
-
-    def _stored_rounds(self) -> tuple[list[tuple[int, int]], str | None]:
-        """Return step and attempt of each round that MLflow holds, and the fingerprint of their samples."""
-        if self.run_id is None:
-            return [], None
-        import mlflow
-
-        client = mlflow.MlflowClient()
-        with polite_requests():
-            files = client.list_artifacts(self.run_id, names.ARTIFACT_FOLDER)
-            tags = client.get_run(self.run_id).data.tags
-        places = (names.round_place(file.path.rsplit("/", 1)[-1]) for file in files)
-        rounds = [place for place in places if place is not None]
-        return rounds, tags.get(names.TAG_SAMPLE_SET)
+        here = [(at, number) for (name, at, number) in self._logged if name == samples.name]
+        return attempts.next_attempt([*held.rounds(samples.name), *here], step)
 
     def log_round(self, round_: Round, metrics: Mapping[str, float] | None = None) -> None:
-        """Score and store a round; `metrics` (by bare name) join its own under `predictions/`."""
-        if round_.failed:
-            failed, rows = len(round_.failed), len(round_.predictions)
-            self.degrade(f"{failed} of {rows} rows failed at step {round_.step}")
-        self._writer.log_round(round_, metrics)
+        """Store a round; `metrics` (by bare name) join its own under `predictions/`.
+
+        Returns once the disk holds it. It is scored and sent in the background. The same round again changes
+        nothing; other answers at the same step and attempt are kept as the next attempt.
+        """
+        with self.fence.guard("keeping a round", "It is lost; the training goes on."):
+            if round_.failed:
+                failed, rows = len(round_.failed), len(round_.predictions)
+                self.degrade(f"{failed} of {rows} rows failed at step {round_.step}")
+            about = {"seconds": round_.seconds, "metrics": dict(metrics or {})}
+            self._record_round(round_table(round_), (round_.set_name, round_.step, round_.attempt), about)
+
+    def log_predictions(
+        self,
+        data: Any,
+        *,
+        step: int,
+        set: str = names.DEFAULT_SET,  # noqa: A002 - the word for it
+        epoch: float | None = None,
+        trigger: Trigger = "manual",
+        scores: Sequence[str] = (),
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Store answers from your own inference (vLLM, an API, a reinforcement-learning loop) as a round.
+
+        Args:
+            data: A pandas or polars frame, an Arrow table, a mapping of columns or a list of mappings, with
+                - `prediction` (also `completion`, `response`, `output`, `answer`): the text; none: skipped;
+                - `prompt` (also `question`, `input`; a text, or `messages`) or `sample_id` (also `id`), or
+                  both: which question is answered. The same prompt is the same sample in every round and run;
+                - `reference` (also `ground_truth`, `expected`, `target`), if there is one: it is scored;
+                - `status`, `error`, `finish_reason`, `prompt_tokens`, `prediction_tokens`, `mean_logprob`,
+                  `reference_nll`, `seconds`, `generation`, `scores` (a mapping), as in a round;
+                - any other columns, which are kept in their types.
+                Several answers to one question are its generations 0, 1, ….
+            step: The step of the training at which they were given, from 0.
+            set: Name of the sample set.
+            epoch: Passes over the training data so far.
+            trigger: What caused the round.
+            scores: Columns of numbers that are scores of yours, such as `["reward"]`.
+            metrics: Numbers of the round, logged under `predictions/`.
+
+        Raises:
+            SampleError: The data cannot be taken; says which column or row, and what was expected.
+        """
+        step = _whole_step(step)
+        if not names.is_set_name(set):
+            raise SampleError(f"set={set!r} is no name for a sample set: use letters, digits, '_' and '-'.")
+        known = self._known_samples(set)
+        answers = read_answers(
+            data, known, step=step, set_name=set, epoch=epoch, trigger=trigger, scores=scores
+        )
+        with self.fence.guard("keeping a round", "It is lost; the training goes on."):
+            self._add_samples(set, known, answers.samples)
+            number = self._next_number(set, step)
+            table = with_attempt(answers.table, number) if number else answers.table
+            about = {"seconds": _sum(table.column("seconds")), "metrics": dict(metrics or {})}
+            self._record_round(table, (set, step, number), about)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log numbers of the training itself (loss, learning rate) under their own names."""
-        from mlflow.entities import Metric
-
         now = time.time_ns() // 1_000_000
-        batch = [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        self._delivery.send("logging metrics", lambda client, run: client.log_batch(run, metrics=batch))
+        points = [[name, float(value), now, step] for name, value in metrics.items()]
+        self._recorder.record("numbers", pack({"metrics": points}))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log parameters under the prefix `timelapse.`, cut at MLflow's limit of 6,000 characters."""
-        from mlflow.entities import Param
+        """Log parameters under the prefix `timelapse.`, cut at MLflow's limit of 6,000 characters.
 
-        batch = [Param(names.PARAM_PREFIX + name, str(value)[:6000]) for name, value in params.items()]
-        self._delivery.send("logging parameters", lambda client, run: client.log_batch(run, params=batch))
+        MLflow keeps a parameter's first value for ever: another one becomes the tag
+        `timelapse.changed.<name>`.
+        """
+        named = {names.PARAM_PREFIX + name: str(value)[:6000] for name, value in params.items()}
+        self._recorder.record("numbers", pack({"params": named}))
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the MLflow run, cut at its limit of 8,000 characters."""
+        short = {key: str(value)[:8000] for key, value in tags.items()}
+        self._recorder.record("numbers", pack({"tags": short}))
 
     def log_text(self, text: str, file: str) -> None:
         """Store a text as the artifact `timelapse/<file>`."""
-        path = f"{names.ARTIFACT_FOLDER}/{file}"
-        self._delivery.send(f"storing {file}", lambda client, run: client.log_text(run, text, path))
+        self._recorder.record("file", pack({"name": file, "text": text}))
 
     def disable(self, reason: str) -> None:
         """Say that no predictions will be made in this run, and why."""
@@ -169,82 +220,230 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._troubles.append(trouble)
         self._tag({names.TAG_STATUS: f"degraded: {trouble}"})
 
+    def flush(self, seconds: float | None = None) -> bool:
+        """Wait until MLflow holds all that was logged, and return whether it does.
+
+        Args:
+            seconds: How long to wait for an MLflow that takes nothing; 15 (`TIMELAPSE_CLOSE_SECONDS`) by
+                default.
+        """
+        return self._recorder.settle(_patience() if seconds is None else seconds, rest=False)
+
     def complete(self) -> None:
-        """Send what still waits, and set the predictions' final status. The MLflow run stays open."""
-        self._delivery.flush(now=True)
-        if self._sample_sets:
-            self._tag({names.TAG_STATUS: self._final_status()})
-        if self._outbox.waiting():
-            self.fence.report(
-                "handing everything to MLflow",
-                f"it does not hold {len(self._outbox.waiting())} files of this run",
-                f"They are kept in {self._outbox.folder}; each round there opens with pandas.read_parquet.",
-            )
+        """Send what still waits, and complete the predictions. The MLflow run stays open."""
+        if not self._unfinished:
+            return
+        self._tag({names.TAG_STATUS: self._final_status()})
+        self._unfinished = not self._recorder.settle(_patience(), rest=True)
+        self._say_what_waits()
 
     def where(self) -> str:
         """Return where a person finds this run: its page, and the command that shows it."""
         if self.run_id is None or self.experiment_id is None:
-            return f"kept in {self._outbox.folder}, because MLflow does not answer"
+            return f"kept in {self._recorder.folder}, because MLflow does not answer"
         link = run_link(self._tracking_uri, self.experiment_id, self.run_id)
         return f"{link} | in the terminal: {show_command(self._tracking_uri, self.run_id)}"
 
     def summary(self) -> str:
         """Return in a few words what has been stored: `4 rounds in run 'proud-fox-3'`."""
-        count = self._writer.rounds
+        count = len(self._logged)
         troubles = f", {len(self._troubles)} with failed rows" if self._troubles else ""
         return f"{count} round{'s' * (count != 1)}{troubles} in run '{self.run_name}'"
 
-    def finish(self, status: str = "FINISHED", reason: str | None = None) -> None:
-        """Complete the predictions and, if the run is ours, end it as FINISHED, FAILED or KILLED."""
+    def finish(
+        self, status: str = "FINISHED", reason: str | None = None, seconds: float | None = None
+    ) -> None:
+        """Complete the predictions and, if the run is ours, end it as FINISHED, FAILED or KILLED.
+
+        Args:
+            status: MLflow's status of the run.
+            reason: Why it did not finish; becomes the tag `timelapse.status`.
+            seconds: The longest time that this may take; by default as long as MLflow takes what waits, and
+                15 seconds (`TIMELAPSE_CLOSE_SECONDS`) of getting nowhere. The rest is left to
+                `timelapse sync`.
+        """
         if self._ended:
             return
         self._ended = True
-        if reason:
-            self._tag({names.TAG_STATUS: f"failed: {reason}"})
-        else:
-            self.complete()
-        if self.owned and self.run_id:
-            self._delivery.send("ending the run", lambda _client, run: _end(run, status))
+        if self._unwatch is not None:
+            self._unwatch()
+        with self.fence.guard("ending the run", "`timelapse sync` does what is left to do."):
+            final = f"failed: {reason}" if reason else self._final_status()
+            self._recorder.note_final(final)
+            if reason or self._unfinished:
+                self._tag({names.TAG_STATUS: final})
+            self._close(status, seconds)
+
+    def watch(self, *, training: bool) -> None:
+        """Have the run ended if the program ends without it; for a `training` that is a failure."""
+        self._unwatch = endings.watch(
+            self.finish,
+            at_exit="FAILED" if training else "FINISHED",
+            reason_at_exit="the program ended before the training did" if training else None,
+            in_cells=training,
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run: FINISHED, KILLED on an interrupt, FAILED on any other error."""
+        """End the run: FINISHED, KILLED on an interrupt or a signal, FAILED on any other error."""
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self.finish()
+        elif isinstance(error, KeyboardInterrupt) or (
+            isinstance(error, SystemExit) and endings.last_signal()
+        ):
+            self.finish("KILLED", endings.last_signal() or describe(error))
         else:
-            self._delivery.flush(now=True)
-            self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", describe(error))
+            self.finish("FAILED", describe(error))
 
-    def _final_status(self) -> str:
-        if self._troubles:
-            more = f" (and {len(self._troubles) - 1} more)" if len(self._troubles) > 1 else ""
-            return f"degraded: {self._troubles[0]}{more}"
-        return "finished" if self._writer.rounds else "finished: no round was made"
+    def _known_samples(self, set_name: str) -> KnownSamples:
+        """Return the samples of a set so far: those logged here, and those that the run held before."""
+        if set_name not in self._samples:
+            rows: Mapping[str, dict[str, Any]] | None = None
+            if set_name in self._held().fingerprints:
+                client = self._client()
+                rows, _error = attempt(lambda: attempts.stored_samples(client, str(self.run_id), set_name))
+            self._samples[set_name] = KnownSamples((rows or {}).values())
+        return self._samples[set_name]
+
+    def _add_samples(self, set_name: str, known: KnownSamples, new: list[dict[str, Any]]) -> None:
+        """Store samples that came with answers; the set's fingerprint is left to whoever has time for it."""
+        if new:
+            import pyarrow as pa
+
+            known.add(new)
+            about = {"set": set_name, "packages": package_versions() if set_name not in self._sets else {}}
+            self._record_samples(pa.Table.from_pylist(new, schema=samples_schema()), about)
+
+    def _next_number(self, set_name: str, step: int) -> int:
+        """Return the attempt of answers at a step: later than what the run held there or behind it."""
+        if set_name not in self._numbers:
+            self._numbers[set_name] = attempts.next_attempt(self._held().rounds(set_name), step - 1)
+        return self._numbers[set_name]
+
+    def _record_samples(self, table: pa.Table, about: dict[str, Any]) -> None:
+        before = self._sets.get(about["set"])
+        if before == about and "fingerprint" in about:
+            return
+        self._sets[about["set"]] = about
+        self._recorder.record("samples", pack_table(table, about))
+        if before is None or "fingerprint" in about:
+            main = self._sets.get(names.DEFAULT_SET, about).get("fingerprint")
+            tags = {names.TAG_SAMPLE_SET: main} if main else {}
+            self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: "live", **tags})
+
+    def _record_round(self, table: pa.Table, place: tuple[str, int, int], about: Mapping[str, Any]) -> None:
+        set_name, step, number = place
+        content = hash(tuple(zip(*(table.column(name).to_pylist() for name in _CONTENT), strict=True)))
+        while (set_name, step, number) in self._logged:
+            if self._logged[set_name, step, number] == content:
+                return
+            number += 1
+        if number != place[2]:
+            table = with_attempt(table, number)
+            self.fence.report(
+                f"logging step {step} of set '{set_name}' once",
+                "it was logged before, with other rows",
+                f"Both are kept: this one as attempt {number}, which is the one that is shown.",
+            )
+        self._logged[set_name, step, number] = content
+        known = {name for name in (self._stored.files if self._stored else ()) if names.round_place(name)}
+        mine = {names.round_file(at, turn, name) for name, at, turn in self._logged}
+        meta = {
+            "time": time.time_ns() // 1_000_000,
+            "rounds": len(known | mine),
+            "tentative": self._stored is None,
+            **about,
+        }
+        self._unfinished = True
+        self._recorder.record("round", pack_table(table, meta))
 
     def _tag(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
+        self._unfinished = True
+        self.log_tags(tags)
 
-        batch = [RunTag(key, value[:8000]) for key, value in tags.items()]
-        self._delivery.send("setting the run's tags", lambda client, run: client.log_batch(run, tags=batch))
+    def _held(self) -> attempts.Stored:
+        """Return what MLflow held of the run when it was opened; nothing if MLflow does not answer."""
+        if self._stored is None and self.run_id is not None:
+            client = self._client()
+            self._stored, _error = attempt(lambda: attempts.stored(client, str(self.run_id)))
+        return self._stored or attempts.Stored()
+
+    def _difference(self, samples: SampleSet) -> str:
+        client = self._client()
+        found, error = attempt(lambda: attempts.difference(client, str(self.run_id), samples))
+        return found or f"unknown, because they cannot be read ({error})"
+
+    def _client(self) -> MlflowClient:
+        import mlflow
+
+        return mlflow.MlflowClient(self._tracking_uri)
+
+    def _close(self, status: str, seconds: float | None) -> None:
+        """Have everything sent, the end of the run last; where that fails the end goes before the rounds."""
+        patience = _patience() if seconds is None else seconds / 2
+        longest = LONGEST_CLOSE_SECONDS if seconds is None else patience
+        if self.owned:
+            end = {"status": status, "time": time.time_ns() // 1_000_000}
+            self._recorder.record("end", pack(end))
+        done = self._recorder.settle(patience, rest=seconds is None, longest=longest)
+        if not done:
+            rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
+            self._tag({names.TAG_STATUS: f"degraded: {rounds} rounds wait: {self._recorder.why()}"})
+            done = self._recorder.settle(min(patience, 2.0), rest=False, end_now=True, longest=longest)
+        self._say_what_waits()
+        self._recorder.close(done=done)
+        if self.owned and self.run_id:
+            _leave(self.run_id, status)
+
+    def _say_what_waits(self) -> None:
+        waiting = self._recorder.waiting()
+        if not waiting:
+            return
+        rounds = sum(entry.kind == "round" for entry in waiting)
+        self.fence.report(
+            "handing everything to MLflow",
+            f"{rounds} rounds and {len(waiting) - rounds} other entries wait ({self._recorder.why()})",
+            f"They lie in {self._recorder.folder}: `timelapse sync` sends them when MLflow can be reached.",
+        )
+
+    def _final_status(self) -> str:
+        troubles = [*self._troubles, *self._recorder.troubles]
+        if troubles:
+            more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+            return f"degraded: {troubles[0]}{more}"
+        return "finished" if self._logged else "finished: no round was made"
 
 
-def _end(run_id: str, status: str) -> None:
-    """End a run of ours, through MLflow's active run where it is that, so that it does not stay active."""
+def _whole_step(step: Any) -> int:
+    """Return a step as a plain int; numpy's whole numbers are steps, too."""
+    if isinstance(step, bool) or not hasattr(step, "__index__") or operator.index(step) < 0:
+        raise SampleError(f"step={step!r} is no step: give a whole number from 0.")
+    return operator.index(step)
+
+
+def _sum(column: pa.ChunkedArray) -> float:
+    import pyarrow.compute as pc
+
+    return float(pc.sum(column).as_py() or 0.0)
+
+
+_CONTENT = ("sample_id", "generation", "prediction", "status")
+
+
+def _patience() -> float:
+    text = os.environ.get("TIMELAPSE_CLOSE_SECONDS", "")
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        return CLOSE_SECONDS
+
+
+def _leave(run_id: str, status: str) -> None:
+    """Let MLflow's active run go, if it is this one."""
     import mlflow
 
     active = mlflow.active_run()
     if active and active.info.run_id == run_id:
-        mlflow.end_run(status)
-    else:
-        mlflow.MlflowClient().set_terminated(run_id, status)
-
-
-def _package_versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with polite_requests(), untouched_random_state():
+            attempt(lambda: mlflow.end_run(status))

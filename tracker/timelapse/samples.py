@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from timelapse.errors import SampleError
-from timelapse.names import DEFAULT_SET
+from timelapse.names import DEFAULT_SET, is_set_name
+from timelapse.rounds import storable
 
 Message = Mapping[str, Any]
 """One turn of a chat: `role`, `content`, and what the chat template knows besides (`tool_calls`, …)."""
@@ -107,6 +108,11 @@ class SampleSet(Sequence[Sample]):
     """How the samples were read, if they came from a file or data set."""
 
     def __post_init__(self) -> None:
+        if not is_set_name(self.name):
+            raise SampleError(
+                f"{self.name!r} is no name for a sample set: use up to 64 letters, digits, '_', '-' and '.', "
+                "beginning with a letter and not ending like an attempt ('a1'); such as 'probe'."
+            )
         seen: dict[str, int] = {}
         for index, sample in enumerate(self.samples):
             if sample.sample_id in seen:
@@ -128,7 +134,7 @@ class SampleSet(Sequence[Sample]):
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over ids and references in order: equal sets are like for like."""
-        return _digest([[sample.sample_id, sample.reference] for sample in self.samples])
+        return set_fingerprint((sample.sample_id, sample.reference) for sample in self.samples)
 
     def draw(self, count: int, seed: int) -> SampleSet:
         """Return `count` samples drawn with a generator of our own, in their original order.
@@ -139,6 +145,11 @@ class SampleSet(Sequence[Sample]):
             return self
         chosen = sorted(random.Random(seed).sample(range(len(self.samples)), count))  # noqa: S311 - not secret
         return replace(self, samples=tuple(self.samples[index] for index in chosen))
+
+
+def set_fingerprint(pairs: Iterable[tuple[str, str | None]]) -> str:
+    """Return the fingerprint of a sample set from its samples' ids and references, in order."""
+    return _digest([[sample_id, storable(reference)] for sample_id, reference in pairs])
 
 
 def message_text(message: Message) -> str:

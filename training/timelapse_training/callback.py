@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
 from timelapse.scoring.scorers import scorers_named
 from timelapse.selection import select_samples
+from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.generation import GenerationSettings
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
@@ -52,7 +54,8 @@ class PredictionsCallback(TrainerCallback):
             step_interval=50, max_new_tokens=64`.
         tokenizer: Needed only if the trainer has no `processing_class`.
         run: A run from `timelapse.start_run`; it is not ended by the callback.
-        run_id: An existing MLflow run to write into.
+        run_id: An existing MLflow run to write into. Without either, and without an active run of MLflow's,
+            a training resumed from a checkpoint goes on in the run of that checkpoint.
         experiment: The experiment for a new run.
         settings: Fields of `timelapse.PredictionsConfig`.
 
@@ -82,6 +85,8 @@ class PredictionsCallback(TrainerCallback):
                 "evaluation data set."
             )
         self.samples = select_samples(source, self.config)
+        if self.config.sample_set is not None:
+            self.samples = replace(self.samples, name=self.config.sample_set)
         self._schedule = Schedule(
             self.config.sample_frequency,
             self.config.step_interval,
@@ -104,7 +109,7 @@ class PredictionsCallback(TrainerCallback):
             return
         self._check_schedule(args, state)
         tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
-        run = self._run or open_run(self._target, activate=False, scorers=self._scorers)
+        run = self._run or self._open_run(args, state)
         if sharding := _sharding(args):
             run.disable(f"weights sharded by {sharding}")
             self._fence.report("making predictions", f"weights sharded by {sharding}", TRAINING_GOES_ON)
@@ -144,7 +149,12 @@ class PredictionsCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make the last round if the evaluation just before this checkpoint has stopped the training."""
+        """Make the last round if the evaluation just before has stopped the training; mark the checkpoint.
+
+        The mark names the run: a training resumed from this checkpoint goes on in it.
+        """
+        if self._session is not None:
+            self._session.mark(checkpoint_folder(args, state))
         if self._epoch_over_at == state.global_step and _stops(state, control):
             self._event("end", state, kwargs)
 
@@ -166,6 +176,12 @@ class PredictionsCallback(TrainerCallback):
         trigger = self._schedule.due(event, state.global_step, session.last_round)
         if trigger is not None:
             session.make_round(kwargs["model"], trigger, step=state.global_step, epoch=state.epoch)
+
+    def _open_run(self, args: TrainingArguments, state: TrainerState) -> TrainingRun:
+        """Open the run: that of the checkpoint from which training goes on, unless another is given."""
+        resumed = marked_run(checkpoint_folder(args, state)) if state.global_step else None
+        target = replace(self._target, resumed_id=resumed)
+        return open_run(target, activate=False, scorers=self._scorers)
 
     def _check_schedule(self, args: TrainingArguments, state: TrainerState) -> None:
         strategy = IntervalStrategy(args.eval_strategy).value

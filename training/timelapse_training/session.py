@@ -11,10 +11,13 @@ from accelerate.utils import extract_model_from_parallel
 from tqdm.auto import tqdm
 
 from timelapse.fence import Fence, attempt
+from timelapse_training.checkpoints import mark_run
 from timelapse_training.generation import GenerationSettings, failed_round, generate
 from timelapse_training.prompts import render, template_fingerprint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedTokenizerBase
 
     from timelapse.rounds import Round, Trigger
@@ -73,6 +76,11 @@ class Session:
             self._spent += time.perf_counter() - started
             share = self._spent / max(time.perf_counter() - self._began, 1e-9)
             self.run.log_round(round_, {"share_of_training_time": share})
+
+    def mark(self, checkpoint: Path) -> None:
+        """Note in a checkpoint which run it belongs to."""
+        with self.fence.guard("marking a checkpoint with its run", TRAINING_GOES_ON):
+            mark_run(checkpoint, self.run.run_id)
 
     def close(self, *, end_run: bool) -> None:
         """Send what still waits; end the run, too, if it is ours and `end_run`."""

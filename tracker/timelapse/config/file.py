@@ -73,9 +73,12 @@ def resolved(config: Config) -> dict[str, Any]:
     return dumped
 
 
-def to_yaml(config: Config) -> str:
-    """Return the whole configuration as YAML that `load_config` reads again, secrets as `***`."""
-    return dump(resolved(config))
+def to_yaml(config: Config | Mapping[str, Any]) -> str:
+    """Return the whole configuration as YAML that `load_config` reads again, secrets as `***`.
+
+    A mapping (what a script of one's own was told) is written as it is, secrets as `***`, too.
+    """
+    return dump(_finite(redact(dict(config))) if isinstance(config, Mapping) else resolved(config))
 
 
 def _finite(value: Any) -> Any:

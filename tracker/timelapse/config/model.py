@@ -202,6 +202,8 @@ class PredictionsConfig(Section):
     """False makes no rounds."""
     samples_path: Text | None = None
     """File of chosen samples, used whole; without it, samples are drawn from a split of the data."""
+    sample_set: str | None = None
+    """Name of the sample set, by default `main`; a run resumed with other samples needs a new one."""
     sample_count: Count = 5
     """How many samples are drawn; the most is set by PREDICTIONS_MAX_SAMPLE_COUNT."""
     samples_from: Literal["eval", "train"] = "eval"

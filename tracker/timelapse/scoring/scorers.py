@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
-from timelapse.errors import ConfigError
+from timelapse.errors import ConfigError, ScorerError
+from timelapse.fence import attempt, describe
 
 if TYPE_CHECKING:
     from timelapse.rounds import Prediction, Round
-    from timelapse.samples import SampleSet
 
 Scorer = Callable[[str, str], float]
 """A function of (prediction, reference) that returns a number."""
 
 
+@lru_cache(maxsize=4096)  # every scorer asks for the same texts
 def normalise(text: str) -> str:
     """Return text for comparison: Unicode NFC, runs of white space as one space, none at the ends.
 
@@ -56,15 +60,61 @@ def scorers_named(names: Iterable[str]) -> dict[str, Scorer]:
     return {name: SCORERS[name] for name in names}
 
 
-def score_round(round_: Round, samples: SampleSet, scorers: Mapping[str, Scorer]) -> Round:
-    """Return the round with its scores: a row that failed or has no reference gets none."""
-    references = {sample.sample_id: sample.reference for sample in samples}
+def score_round(
+    round_: Round, references: Mapping[str, str | None], scorers: Mapping[str, Scorer]
+) -> tuple[Round, list[str]]:
+    """Return the round with its scores, and a sentence for each scorer that failed.
+
+    A row that failed or has no reference (`references` by sample id) gets no score. A scorer that raises
+    leaves NaN in that cell.
+    """
+    problems: dict[str, str] = {}
+
+    def value(name: str, prediction: str, reference: str) -> float:
+        number, error = attempt(partial(_number, scorers[name], prediction, reference))
+        if number is None:
+            assert error is not None
+            problems.setdefault(name, f"the scorer '{name}' failed: {describe(error)}")
+            return math.nan
+        return number
 
     def scored(row: Prediction) -> Prediction:
         reference = references.get(row.sample_id)
         if row.status != "ok" or row.prediction is None or reference is None:
             return row
-        scores = {name: scorer(row.prediction, reference) for name, scorer in scorers.items()}
+        scores = {name: value(name, row.prediction, reference) for name in scorers}
         return replace(row, scores={**row.scores, **scores})
 
-    return replace(round_, predictions=tuple(scored(row) for row in round_.predictions))
+    predictions = tuple(scored(row) for row in round_.predictions)
+    return replace(round_, predictions=predictions), list(problems.values())
+
+
+def _number(scorer: Scorer, prediction: str, reference: str) -> float:
+    return float(scorer(prediction, reference))
+
+
+def scorer_path(scorer: Scorer) -> str:
+    """Return where a scorer can be imported from: `module:function`."""
+    return f"{scorer.__module__}:{getattr(scorer, '__qualname__', type(scorer).__qualname__)}"
+
+
+def scorer_at(path: str) -> Scorer:
+    """Return the scorer that `scorer_path` names; one that cannot be imported raises when it is called."""
+    module, _, name = path.partition(":")
+
+    def find() -> Scorer:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        if not callable(found):
+            raise TypeError(f"{path} is no function")
+        return found  # type: ignore[no-any-return]
+
+    found, error = attempt(find)
+    if found is not None:
+        return found
+
+    def unavailable(_prediction: str, _reference: str) -> float:
+        raise ScorerError(f"{path} cannot be imported here: {error}") from error
+
+    return unavailable

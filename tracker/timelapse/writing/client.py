@@ -1,72 +1,17 @@
-"""Requests to MLflow: they give up in bounded time and leave random state alone."""
+"""Requests that go with the tables: MLflow's list of tables, data set inputs, finding a run of ours."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from timelapse import names
-from timelapse.randomness import untouched_random_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from timelapse.samples import SampleSet
-
-# MLflow's own defaults retry a dead server for minutes; a training thread must not wait for that.
-_BOUNDS = {
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
-_OUTAGES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
-_REFUSALS = (
-    "RESOURCE_DOES_NOT_EXIST",
-    "INVALID_PARAMETER_VALUE",
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-    "BAD_REQUEST",
-    "INVALID_STATE",
-)
-
-
-@contextmanager
-def polite_requests(*, retries: int = 0) -> Iterator[None]:
-    """Bound MLflow's retries and time-outs inside the block, unless the user set them, and undo it after.
-
-    MLflow reads these settings from the environment at every request; it offers no other way.
-    """
-    bounds = _BOUNDS | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries)}
-    ours = {name: value for name, value in bounds.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        with untouched_random_state():
-            yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Return whether MLflow is there and says no: the request is wrong, and waiting will not mend it."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):  # of the artifact store
-        return 400 <= status < 500 and status not in (408, 429)
-    return getattr(error, "error_code", None) in _REFUSALS
-
-
-def is_outage(error: BaseException) -> bool:
-    """Return whether MLflow cannot be reached or is in trouble itself, so that waiting may mend it."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
-        return status >= 500 or status in (408, 429)
-    # requests' errors are OSErrors; what happens to a file of ours is no outage.
-    if isinstance(error, OSError):
-        return not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
-    return getattr(error, "error_code", None) in _OUTAGES
+    from timelapse.writing.spool import Header
 
 
 def announce_table(client: MlflowClient, run_id: str) -> None:
@@ -79,18 +24,24 @@ def announce_table(client: MlflowClient, run_id: str) -> None:
         client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*listed, entry]))
 
 
-def log_dataset(client: MlflowClient, run_id: str, samples: SampleSet) -> None:
-    """Record a sample set as a dataset input of the run, with the context `predictions`."""
+def log_dataset(client: MlflowClient, run_id: str, about: Mapping[str, Any]) -> None:
+    """Record a sample set (`set`, `fingerprint`, `count`, `source`) as a dataset input of the run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-    origin = samples.report.source if samples.report else "samples given in code"
     dataset = Dataset(
-        name=f"predictions-{samples.name}",
-        digest=samples.fingerprint,
+        name=f"predictions-{about['set']}",
+        digest=about["fingerprint"],
         source_type="local",
-        source=json.dumps({"uri": origin}),
-        profile=json.dumps({"num_rows": len(samples)}),
+        source=json.dumps({"uri": about["source"]}),
+        profile=json.dumps({"num_rows": about["count"]}),
     )
     context = InputTag(MLFLOW_DATASET_CONTEXT, names.DATASET_CONTEXT)
     client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+
+def find_created(client: MlflowClient, header: Header) -> str | None:
+    """Return the run that was created for a spool whose process died before it could write down the id."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
+    found = client.search_runs(experiments, f"tags.`{names.TAG_TOKEN}` = '{header.token}'", max_results=1)
+    return str(found[0].info.run_id) if found else None

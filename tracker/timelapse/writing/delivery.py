@@ -1,81 +1,207 @@
-"""Delivery: requests to one MLflow run, in their order, whatever the server does."""
+"""Delivery: what the entries of a spool mean to MLflow, request by request."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from timelapse.fence import Fence, attempt, describe
-from timelapse.writing.client import is_outage, is_refusal, polite_requests
+from timelapse import names
+from timelapse.attempts import next_attempt
+from timelapse.fence import Fence
+from timelapse.rounds import with_attempt
+from timelapse.scoring.scorers import Scorer
+from timelapse.writing.artifacts import RunArtifacts
+from timelapse.writing.client import find_created, log_dataset
+from timelapse.writing.entries import Entry, unpack, unpack_table
+from timelapse.writing.metrics import round_metrics
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
-Request = Callable[["MlflowClient", str], object]
-"""A call with the client and the run's id."""
+    from timelapse.rounds import Round
+    from timelapse.writing.spool import Spool
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 600.0
-"""After a failure the training is spared another attempt for this long, twice as long after the next."""
-
-MOST_TRIES = 3
-"""A request that fails, and not because MLflow is away, must not hold up the others for ever."""
-
-
-@dataclass
-class _Waiting:
-    activity: str
-    request: Request
-    tries: int = 0
+LIVE = "live"
+"""Value of the tag `timelapse.manifest` while somebody writes to the run."""
 
 
 class Delivery:
-    """Sends requests in the order in which they come; none overtakes one that waits.
+    """Hands the entries of one spool to one MLflow run. What is done twice changes nothing.
 
-    A server that fails or does not answer is left alone for a while, longer each time, and what it has missed
-    is sent then, or at the end. What it refuses for good (the run was deleted, a parameter is another
-    already) is dropped, and said. Nothing is raised. Without a client nothing is sent.
+    A run that does not exist yet (MLflow was away when it began) is created first, as it would have been.
+    Whatever fails raises; the entry then still waits.
     """
 
-    def __init__(self, client: MlflowClient | None, run_id: str | None, fence: Fence) -> None:
-        self._client, self._run_id, self._fence = client, run_id, fence
-        self._queue: deque[_Waiting] = deque()
-        self._pause, self._retry_at = FIRST_PAUSE_SECONDS, 0.0
+    def __init__(
+        self,
+        spool: Spool,
+        client: MlflowClient,
+        scorers: Mapping[str, Scorer],
+        fence: Fence,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        self._spool, self._client = spool, client
+        self._scorers, self._fence, self._fresh = scorers, fence, fresh
+        self._artifacts: RunArtifacts | None = None
+        self._said_live = fresh
 
-    def send(self, activity: str, request: Request) -> None:
-        """Send a request now, or behind those that wait; `activity` names it in a warning."""
-        if self._client is not None:
-            self._queue.append(_Waiting(activity, request))
-            self.flush()
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """Send entries of one kind, and forget them once MLflow holds them.
 
-    def flush(self, *, now: bool = False) -> None:
-        """Send what waits; soon after a failure only if `now`."""
-        if not now and time.monotonic() < self._retry_at:
-            return
-        while self._queue and self._is_done(self._queue[0]):
-            self._queue.popleft()
+        Raises:
+            DamagedEntryError: An entry's file is not what was written. It stays where it is.
+            Exception: Whatever MLflow or the network raise.
+        """
+        contents = [entry.read() for entry in entries]
+        run_id = self._run()
+        kind = entries[0].kind
+        if kind == "round":
+            self._send_rounds(run_id, contents)
+        elif kind == "numbers":
+            self._send_numbers(run_id, [unpack(data) for data in contents])
+        else:
+            send = {"samples": self._send_samples, "file": self._send_text, "end": self._end}[kind]
+            for data in contents:
+                send(run_id, data)
+        if kind != "samples":  # who finishes our work needs the references to score with
+            for entry in entries:
+                self._spool.discard(entry)
 
-    def _is_done(self, waiting: _Waiting) -> bool:
-        """Make a request, and return whether it is over and done with."""
-        assert self._client is not None
-        assert self._run_id is not None
-        with polite_requests():
-            _result, error = attempt(partial(waiting.request, self._client, self._run_id))
-        if error is None:
-            self._pause, self._retry_at = FIRST_PAUSE_SECONDS, 0.0
-            return True
-        waiting.tries += not is_outage(error)
-        if is_refusal(error) or waiting.tries >= MOST_TRIES:
-            self._fence.report(waiting.activity, describe(error), "It is not sent. The training goes on.")
-            return True
-        self._retry_at = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-        self._fence.report(
-            "sending to MLflow",
-            f"{waiting.activity}: {describe(error)}",
-            "The training goes on; rounds wait on disk, and are sent when MLflow answers again.",
-        )
-        return False
+    def tidy(self) -> None:
+        """Send what changes with every round."""
+        if self._artifacts is not None:
+            self._artifacts.tidy()
+
+    def rest(self) -> None:
+        """Write the compaction and the manifest of a run to which nobody writes for now."""
+        run_id = self._run()
+        digest = self._files(run_id).rest()
+        if digest is not None:
+            self._client.set_tag(run_id, names.TAG_MANIFEST, digest)
+            self._said_live = False
+
+    def _run(self) -> str:
+        """Return the id of the run, which is created if it does not exist yet."""
+        header = self._spool.header
+        if header.run_id is not None:
+            return header.run_id
+        run_id = find_created(self._client, header) or self._create()
+        self._spool.update(run_id=run_id)
+        return run_id
+
+    def _create(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        header, client = self._spool.header, self._client
+        experiment_id = header.experiment_id or "0"
+        if header.experiment is not None:
+            found = client.get_experiment_by_name(header.experiment)
+            try:
+                experiment_id = found.experiment_id if found else client.create_experiment(header.experiment)
+            except MlflowException:  # another process has just made it
+                found = client.get_experiment_by_name(header.experiment)
+                if found is None:
+                    raise
+                experiment_id = found.experiment_id
+        tags = {**header.tags, names.TAG_TOKEN: header.token}
+        run = client.create_run(experiment_id, header.start_time, tags, header.run_name)
+        self._fresh = True
+        return str(run.info.run_id)
+
+    def _files(self, run_id: str) -> RunArtifacts:
+        if self._artifacts is None:
+            self._artifacts = RunArtifacts(
+                self._client, run_id, self._spool.stored, self._scorers, self._fence, fresh=self._fresh
+            )
+        return self._artifacts
+
+    def _send_samples(self, run_id: str, data: bytes) -> None:
+        table, about = unpack_table(data)
+        self._say_live(run_id)
+        self._files(run_id).add_samples(table, about)
+        if about.get("dataset"):
+            log_dataset(self._client, run_id, about)
+
+    def _send_text(self, run_id: str, data: bytes) -> None:
+        text = unpack(data)
+        self._files(run_id).put_text(text["name"], text["text"])
+
+    def _send_rounds(self, run_id: str, contents: Sequence[bytes]) -> None:
+        """Send the files of rounds, then all their numbers with one request."""
+        self._say_live(run_id)
+        files = self._files(run_id)
+        metrics: list[Metric] = []
+        for data in contents:
+            table, about = unpack_table(data)
+            if about["tentative"]:
+                table = self._shifted(table, files)
+            round_ = files.put_round(table, about)
+            metrics += _metrics(round_, files.previous(round_), about)
+            files.remember(round_)
+        self._log(run_id, metrics, {names.TAG_ROUNDS: str(about["rounds"])})
+
+    def _shifted(self, table: pa.Table, files: RunArtifacts) -> pa.Table:
+        """Return a round, logged when nobody could ask which attempts there are, as the next of them."""
+        set_name, step = table.column("set")[0].as_py(), table.column("step")[0].as_py()
+        shifts = self._spool.header.shifts
+        if set_name not in shifts:
+            shifts = {**shifts, set_name: next_attempt(files.stored_rounds(set_name), step)}
+            self._spool.update(shifts=shifts)
+        return with_attempt(table, table.column("attempt")[0].as_py() + shifts[set_name])
+
+    def _send_numbers(self, run_id: str, batches: Sequence[Mapping[str, Any]]) -> None:
+        from mlflow.entities import Metric
+
+        for batch in batches:
+            self._send_params(run_id, batch.get("params", {}))
+        metrics = [Metric(*point) for batch in batches for point in batch.get("metrics", ())]
+        tags = {key: value for batch in batches for key, value in batch.get("tags", {}).items()}
+        self._log(run_id, metrics, tags)
+
+    def _log(self, run_id: str, metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        tag_list = [RunTag(key, value) for key, value in tags.items()]
+        self._client.log_batch(run_id, metrics=metrics, tags=tag_list)
+
+    def _send_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Send parameters; one that the run has with another value, which MLflow keeps, becomes a tag."""
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            stored = self._client.get_run(run_id).data.params
+            for key, value in params.items():
+                if stored.get(key, value) == value:
+                    self._client.log_param(run_id, key, value)
+                else:
+                    self._client.set_tag(run_id, f"{names.PARAM_PREFIX}changed.{key}", value)
+
+    def _end(self, run_id: str, data: bytes) -> None:
+        end = unpack(data)
+        self._client.set_terminated(run_id, end["status"], end["time"])
+        self._spool.update(ended=True)
+
+    def _say_live(self, run_id: str) -> None:
+        """Tell readers that the manifest no longer says all, before it is so."""
+        if not self._said_live:
+            self._client.set_tag(run_id, names.TAG_MANIFEST, LIVE)
+            self._said_live = True
+
+
+def _metrics(round_: Round, previous: Round | None, about: Mapping[str, Any]) -> list[Metric]:
+    """Return a round's numbers. Their time is that of its logging: to send them twice changes nothing."""
+    from mlflow.entities import Metric
+
+    numbers = {**round_metrics(round_, previous), **about["metrics"]}
+    return [
+        Metric(names.metric(name, round_.set_name), value, about["time"], round_.step)
+        for name, value in numbers.items()
+    ]

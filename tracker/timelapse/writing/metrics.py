@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 def round_metrics(round_: Round, previous: Round | None = None) -> dict[str, float]:
     """Return the means and rates of a round by bare name (`exact_match`, `error_rate`, …).
 
-    - each score's mean over the rows that have it;
+    - each score's mean over the rows that have it (NaN marks a scorer that failed);
     - `error_rate`: failed rows / all rows;
     - `truncated_rate`, `empty_rate`: answers cut at the token limit, or without text / answered rows;
     - `churn`: rows whose text changed / rows answered both now and in `previous`;
@@ -42,7 +43,8 @@ def _score_means(rows: list[Prediction]) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.scores.items():
-            values.setdefault(name, []).append(value)
+            if not math.isnan(value):
+                values.setdefault(name, []).append(value)
     return {name: sum(column) / len(column) for name, column in values.items()}
 
 

@@ -1,0 +1,235 @@
+"""A run's files: samples, rounds, the latest table, the manifest, and the compaction at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from timelapse import names
+from timelapse.fence import Fence, attempt, describe
+from timelapse.rounds import Round, round_from_table, with_scores
+from timelapse.scoring.scorers import Scorer, score_round
+from timelapse.tables import latest_table, parquet_bytes, samples_schema
+from timelapse.writing.client import announce_table
+from timelapse.writing.compaction import compacted
+from timelapse.writing.manifest import (
+    manifest_bytes,
+    new_manifest,
+    with_conditions,
+    with_files,
+    with_fingerprints,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+
+
+class RunArtifacts:
+    """Writes the files under `timelapse/` of one run. Each method may be repeated: the result is the same.
+
+    Round files never change. `samples.parquet`, `manifest.json` and `latest.json` are written anew when they
+    have changed, `rounds.parquet` when the run comes to rest.
+
+    Args:
+        client: Where to.
+        run_id: The run.
+        folder: Where the round files that MLflow holds are kept until the run rests; made when needed.
+        scorers: The scores of every prediction, by name.
+        fence: Takes the failures of scorers.
+        fresh: Whether the run holds nothing yet, because we have just created it.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        folder: Path,
+        scorers: Mapping[str, Scorer],
+        fence: Fence,
+        *,
+        fresh: bool,
+    ) -> None:
+        self._client, self._run_id, self._folder = client, run_id, folder
+        self._scorers, self._fence = scorers, fence
+        self._manifest = new_manifest()
+        self._samples: dict[tuple[str, str], dict[str, Any]] = {}
+        self._previous: dict[str, Round] = {}
+        self._latest: Round | None = None
+        self._foreign: dict[str, str] = {}
+        self._joined = fresh
+        self._samples_changed = self._samples_sent = False
+        self._announced = False
+        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
+
+    def add_samples(self, table: pa.Table, about: Mapping[str, Any]) -> None:
+        """Add samples to those of the run; they are sent with the next `tidy`."""
+        self._join()
+        for row in table.to_pylist():
+            self._samples[row["set"], row["sample_id"]] = row
+        self._manifest = with_conditions(self._manifest, about)
+        self._samples_changed = True
+
+    def put_round(self, table: pa.Table, about: Mapping[str, Any]) -> Round:
+        """Score a round, send its file, and return it with its scores."""
+        self._join()
+        if self._samples and not self._samples_sent:  # who sees a round must find its prompts
+            self.tidy()
+        round_ = round_from_table(table, about["seconds"])
+        references = {
+            key: row["reference"]
+            for (set_name, key), row in self._samples.items()
+            if set_name == round_.set_name
+        }
+        round_, problems = score_round(round_, references, self._scorers)
+        for problem in problems:
+            self._fence.report(
+                problem.partition(" failed")[0], problem, "Its cells hold NaN. The training goes on."
+            )
+        file = names.round_file(round_.step, round_.attempt, round_.set_name)
+        self._send(file, parquet_bytes(with_scores(table, round_)))
+        return round_
+
+    def previous(self, round_: Round) -> Round | None:
+        """Return the set's round before this one, if it is known: at an earlier step, of no newer attempt."""
+        found = self._previous.get(round_.set_name)
+        if found and found.step < round_.step and found.attempt <= round_.attempt:
+            return found
+        return self._stored_before(round_)
+
+    def remember(self, round_: Round) -> None:
+        """Take a round as the newest of its set, now that MLflow holds it and its numbers."""
+        self._previous[round_.set_name] = round_
+        if round_.set_name == names.DEFAULT_SET:
+            self._latest = round_
+
+    def tidy(self) -> None:
+        """Send what has changed: samples with the manifest, and the latest table."""
+        self._join()
+        if self._samples_changed:
+            self._send(names.SAMPLES_FILE, self._samples_bytes())
+            self._manifest = with_fingerprints(self._manifest, self._samples.values())
+            self._send(names.MANIFEST_FILE, manifest_bytes(self._manifest))
+            self._samples_changed, self._samples_sent = False, True
+        if self._latest is not None:
+            self._send_latest(self._latest)
+            self._latest = None
+
+    def rest(self) -> str | None:
+        """Write all rounds into one file, and the manifest that says so; return the manifest's SHA-256.
+
+        None if there is nothing to say: neither samples nor rounds.
+        """
+        self._join()
+        self.tidy()
+        covered = [self._local(file) for file in sorted(self._rounds())]
+        if not covered and not self._samples:
+            return None
+        files = [self._send(names.SAMPLES_FILE, self._samples_bytes())] if self._samples else []
+        data, error = attempt(lambda: compacted(covered)) if covered else (None, None)
+        if data is not None:
+            files.append(self._send(names.ROUNDS_FILE, data))
+        elif error is not None:
+            self._fence.report("writing all rounds into one file", describe(error), "They are read singly.")
+            covered = []
+        self._manifest = with_files(self._manifest, files, covered)
+        manifest = manifest_bytes(self._manifest)
+        self._send(names.MANIFEST_FILE, manifest)
+        return hashlib.sha256(manifest).hexdigest()
+
+    def stored_rounds(self, set_name: str) -> list[tuple[int, int]]:
+        """Return step and attempt of every round of a set that the run holds."""
+        self._join()
+        places = {file: names.round_place(file) for file in self._rounds()}
+        return [at for file, at in places.items() if at and names.round_file(*at, set_name) == file]
+
+    def put_text(self, file: str, text: str) -> None:
+        """Send a text file."""
+        self._send(file, text.encode())
+
+    def _join(self) -> None:
+        """Learn what the run holds already, written by others before us; once."""
+        if self._joined:
+            return
+        listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
+        self._foreign = {PurePosixPath(item.path).name: item.path for item in listed}
+        if names.MANIFEST_FILE in self._foreign:
+            stored = json.loads(self._fetch(names.MANIFEST_FILE).read_bytes())
+            self._manifest = new_manifest() | stored
+            self._manifest.pop("files", None)
+            self._manifest.pop("covers", None)
+        if names.SAMPLES_FILE in self._foreign:
+            import pyarrow.parquet as pq
+
+            for row in pq.read_table(self._fetch(names.SAMPLES_FILE)).to_pylist():
+                self._samples.setdefault((row["set"], row["sample_id"]), row)
+        self._joined = True
+
+    def _stored_before(self, round_: Round) -> Round | None:
+        """Return the newest stored round of the same set before this one, read from its file."""
+        import pyarrow.parquet as pq
+
+        earlier = [
+            place
+            for place in self.stored_rounds(round_.set_name)
+            if place[0] < round_.step and place[1] <= round_.attempt
+        ]
+        if not earlier:
+            return None
+        file = names.round_file(*max(earlier), round_.set_name)
+        found, _error = attempt(lambda: round_from_table(pq.read_table(self._local(file))))
+        return found
+
+    def _rounds(self) -> set[str]:
+        """Return the names of all round files of the run: those of others, and those that we have sent."""
+        own = {path.name for path in self._folder.iterdir()} if self._folder.exists() else set()
+        return {file for file in {*self._foreign, *own} if names.round_place(file)}
+
+    def _local(self, file: str) -> Path:
+        path = self._folder / file
+        return path if path.exists() else self._fetch(file)
+
+    def _fetch(self, file: str) -> Path:
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(prefix="timelapse-", dir=self._folder) as folder:
+            path = self._client.download_artifacts(self._run_id, self._foreign[file], folder)
+            return Path(path).rename(self._folder / file)
+
+    def _samples_bytes(self) -> bytes:
+        import pyarrow as pa
+
+        return parquet_bytes(pa.Table.from_pylist(list(self._samples.values()), schema=samples_schema()))
+
+    def _send_latest(self, round_: Round) -> None:
+        asked = [row for (set_name, _key), row in self._samples.items() if set_name == round_.set_name]
+        self._send(names.LATEST_FILE, latest_table(round_, asked))
+        if not self._announced:
+            announce_table(self._client, self._run_id)
+            self._announced = True
+
+    def _send(self, file: str, data: bytes) -> Path:
+        """Send a file, and return where a copy of it lies."""
+        path = self._keep(file, data)
+        self._client.log_artifact(self._run_id, str(path), names.ARTIFACT_FOLDER)
+        if path.parent != self._folder and names.round_place(file):  # that disk is not ours to fill
+            self._foreign[file] = f"{names.ARTIFACT_FOLDER}/{file}"
+            path.unlink()
+        return path
+
+    def _keep(self, file: str, data: bytes) -> Path:
+        """Write a file into our folder, or into a temporary one if that disk is full."""
+        try:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            aside = self._folder / f".{file}.part"
+            aside.write_bytes(data)
+            return aside.rename(self._folder / file)
+        except OSError:
+            if self._elsewhere is None:
+                self._elsewhere = tempfile.TemporaryDirectory(prefix="timelapse-")
+            path = Path(self._elsewhere.name) / file
+            path.write_bytes(data)
+            return path

@@ -1,0 +1,29 @@
+"""Compaction: all rounds of a run in one file, so that a finished run is read with one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from timelapse.tables import parquet_bytes
+
+_ORDER = [("set", "ascending"), ("step", "ascending"), ("attempt", "ascending")]
+
+
+def compacted(files: Iterable[Path]) -> bytes:
+    """Return round files as one Parquet file: their rows by set, step and attempt, else in their order.
+
+    Columns that only some have are filled with nulls; types that differ are widened.
+
+    Raises:
+        pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: Columns of one name have types that do not fit together.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(file, partitioning=None) for file in files]
+    whole = pa.concat_tables(tables, promote_options="permissive")
+    place = pa.array(range(len(whole)), pa.int64())
+    order = pc.sort_indices(whole.append_column("#", place), sort_keys=[*_ORDER, ("#", "ascending")])
+    return parquet_bytes(whole.take(order), repetitive=True)

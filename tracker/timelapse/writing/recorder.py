@@ -1,0 +1,162 @@
+"""The recorder: takes what is logged, durably and at once, and has it sent in the background."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timelapse.errors import SpoolError
+from timelapse.fence import Fence, describe, warn
+from timelapse.scoring.scorers import Scorer
+from timelapse.writing.delivery import Delivery
+from timelapse.writing.entries import Entry, Kind
+from timelapse.writing.spool import Header, Spool
+from timelapse.writing.uploader import Uploader
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MOST_IN_MEMORY = 64
+"""Rounds that are held in memory at most while the disk takes nothing."""
+STOP_SECONDS = 2.0
+
+
+class Recorder:
+    """The write side of one run: a spool on disk, and an uploader behind it. `record` never raises.
+
+    A forked child does not touch what belongs to its parent: when it logs, it gets a spool of its own.
+
+    Args:
+        header: Which run.
+        connect: Returns MLflow's client; None if nothing is to be sent (`TIMELAPSE_OFFLINE`).
+        scorers: The scores of every prediction, by name.
+        fence: Takes the failures.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        connect: Callable[[], MlflowClient] | None,
+        scorers: Mapping[str, Scorer],
+        fence: Fence,
+    ) -> None:
+        self.fence = fence
+        self._connect, self._scorers = connect, scorers
+        self._samples: list[bytes] = []
+        self._in_memory = 0
+        self.troubles: list[str] = []
+        """What has gone wrong with the disk, for the run's status."""
+        self._open(header)
+
+    def _open(self, header: Header) -> None:
+        self._process = os.getpid()
+        self._temporary: Path | None = None
+        self._spool = self._make_spool(header)
+        self._uploader: Uploader | None = None
+
+    @property
+    def header(self) -> Header:
+        """What is known about the run."""
+        return self._spool.header
+
+    @property
+    def folder(self) -> Path:
+        """Where the spool lies."""
+        return self._spool.folder
+
+    def identify(self, *, fresh: bool, **changes: object) -> None:
+        """Write down which run it is, now that MLflow has told; `fresh`: we have just created it."""
+        self._spool.update(**changes)
+        self._start(fresh=fresh)
+
+    def note_final(self, status: str) -> None:
+        """Write down how the predictions end, for whoever finishes our work."""
+        with self.fence.guard("writing down the run's end", "`timelapse sync` will call it unfinished."):
+            self._spool.update(final=status)
+
+    def record(self, kind: Kind, data: bytes) -> None:
+        """Take something that was logged: on disk when this returns, else in memory, which is said."""
+        if os.getpid() != self._process:
+            self._reopen()
+        if kind == "samples":
+            self._samples.append(data)
+        entry = self._store(kind, data)
+        if entry is not None and self._connect is not None:
+            if self._uploader is None:
+                self._start(fresh=False)
+            assert self._uploader is not None
+            self._uploader.add(entry)
+
+    def settle(self, patience: float, *, rest: bool, end_now: bool = False, longest: float = 600.0) -> bool:
+        """Wait until MLflow holds everything, and return whether it does; see `Uploader.drain`."""
+        if self._uploader is None:
+            return not self._spool.entries_but("samples")
+        done = self._uploader.drain(patience, rest=rest, end_now=end_now, longest=longest)
+        return done and not self._uploader.left
+
+    def waiting(self) -> list[Entry]:
+        """Return what MLflow does not hold yet."""
+        if self._uploader is not None:
+            return self._uploader.waiting()
+        return self._spool.entries_but("samples")
+
+    def why(self) -> str:
+        """Return why MLflow does not hold everything yet."""
+        if self._connect is None:
+            return "TIMELAPSE_OFFLINE is set"
+        error = self._uploader.trouble() if self._uploader else None
+        return describe(error) if error else "it takes longer than the end of a run may wait"
+
+    def close(self, *, done: bool) -> None:
+        """Stop sending, and let go of the spool; its folder goes if all is `done`."""
+        if os.getpid() != self._process:
+            return
+        if self._uploader is not None:
+            self._uploader.stop(STOP_SECONDS)
+        self._spool.close(remove=done)
+        if done and self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _store(self, kind: Kind, data: bytes) -> Entry | None:
+        try:
+            return self._spool.put(kind, data)
+        except (OSError, SpoolError) as error:
+            reason = describe(error)
+        held = self._in_memory < MOST_IN_MEMORY or kind != "round"
+        if self._connect is None:
+            held = False
+        self._in_memory += kind == "round"
+        consequence = (
+            "It is held in memory and sent directly, but would be lost if the program were killed."
+            if held
+            else "It is lost: the memory set aside for this is full, or nothing may be sent."
+        )
+        self.troubles.append(f"the spool takes nothing: {reason}")
+        self.fence.report(f"keeping a {kind} on disk", reason, f"{consequence} The training goes on.")
+        return Entry(self._spool.number(), kind, None, data) if held else None
+
+    def _start(self, *, fresh: bool) -> None:
+        if self._connect is not None:
+            delivery = Delivery(self._spool, self._connect(), self._scorers, self.fence, fresh=fresh)
+            self._uploader = Uploader(delivery, self.fence)
+
+    def _make_spool(self, header: Header) -> Spool:
+        try:
+            return Spool.create(header)
+        except (OSError, SpoolError) as error:
+            root = Path(tempfile.mkdtemp(prefix="timelapse-"))
+            warn(f"The spool cannot be used: {describe(error)}. Rounds wait for MLflow in {root} instead.")
+            self._temporary = root
+            return Spool.create(header, root)
+
+    def _reopen(self) -> None:
+        """Begin anew in a forked child: its parent goes on with the spool, the locks and the thread."""
+        self._open(replace(self.header, owned=False, process=os.getpid()))
+        samples, self._samples = self._samples, []
+        for data in samples:
+            self.record("samples", data)
