@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test check format picture clean
+.PHONY: help demo test test-faults bench-write bench-read check format picture clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -15,8 +15,19 @@ help: ## Show this list
 demo: $(VENV)/.training ## Fine-tune a real small language model and watch its answers evolve (4 minutes)
 	$(BIN)/python examples/verbs/demo.py
 
-test: $(VENV)/.dev ## Run all tests (5 minutes)
+test: $(VENV)/.dev ## Run all tests (10 minutes)
+	@tests/support/install.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-faults: $(VENV)/.dev ## Kill 50 trainings at random moments, and let servers fail in every way
+	@tests/support/install.sh
+	TIMELAPSE_TEST_KILLS=50 $(BIN)/python -m pytest tests/e2e/test_kill.py tests/e2e/test_faults.py $(ARGS)
+
+bench-write: $(VENV)/.dev $(VENV)-trackio/.ready ## What logging a round costs, against its peers (4 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_write.py --trackio $(VENV)-trackio/bin/python $(ARGS)
+
+bench-read: $(VENV)/.dev ## How fast predictions are read, against MLflow's tables and bare requests (3 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_read.py $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers
 	$(BIN)/ruff check .
@@ -31,8 +42,8 @@ format: $(VENV)/.dev ## Format the code
 picture: $(VENV)/.training ## Draw docs/demo.svg from the run of the demo
 	$(BIN)/python docs/picture.py
 
-clean: ## Remove the virtual environment and what the demo made
-	rm -rf $(VENV) demo-output
+clean: ## Remove the virtual environments and what the demo made
+	rm -rf $(VENV) $(VENV)-trackio demo-output
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Timelapse needs Python 3.11 or newer; \
@@ -48,4 +59,10 @@ $(VENV)/.training: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(UV) --editable ".[training,dev]"
+	@touch $@
+
+# A peer of the benchmark: it needs other versions of some packages than we do.
+$(VENV)-trackio/.ready: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)-trackio
+	$(BIN)/python -m uv pip install --quiet --python $(VENV)-trackio/bin/python trackio==0.43.0 pandas
 	@touch $@

@@ -411,5 +411,6 @@ def test_other_samples_in_a_run_that_has_rounds_are_refused(
     with mlflow.start_run():
         make_trainer(tmp_path / "out", PredictionsCallback(make_samples(), max_new_tokens=2)).train()
         trainer = make_trainer(tmp_path / "out", PredictionsCallback(make_samples("other")))
-        with pytest.raises(RunError, match="already holds rounds of other samples"):
+        message = r"holds rounds of other samples in its set 'main'\. The difference: 1 new, such as 'other'"
+        with pytest.raises(RunError, match=message):
             trainer.train()

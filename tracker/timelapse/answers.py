@@ -64,6 +64,8 @@ def read_answers(
     Raises:
         SampleError: Something is missing, ambiguous or of another type; names the column and the row.
     """
+    if step >= 2**63:
+        raise SampleError(f"step={step} is too large: give a whole number that 64 bits hold.")
     if trigger not in get_args(Trigger):
         raise SampleError(f"trigger={trigger!r} is not known; it is one of {', '.join(get_args(Trigger))}.")
     about = {"set": set_name, "step": step, "trigger": trigger, "attempt": 0, "validations": []}
@@ -81,6 +83,7 @@ def _roles(given: Columns, scores: Sequence[str]) -> dict[str, str]:
     """Return which of the given columns holds what: ours by their names, else by their aliases."""
     have = given.names
     _check_names(have, scores)
+    cells.each("scores", scores, cells.metric_name)
     found = {role: next((name for name in names if name in have), None) for role, names in ALIASES.items()}
     found |= {name: name for name in (*_CELLS, "system", "tools") if name in have}
     found["sample_id"] = "sample_id" if "sample_id" in have else None
@@ -90,16 +93,16 @@ def _roles(given: Columns, scores: Sequence[str]) -> dict[str, str]:
     roles = {role: name for role, name in found.items() if name is not None}
     if "prompt" not in roles and "sample_id" not in roles:
         raise SampleError(
-            "There is neither a column 'prompt' (or messages, question, input) nor 'sample_id' (or id), so that "
-            f"nobody knows which question a row answers. The columns are {', '.join(have)}."
+            "There is neither a column 'prompt' (or messages, question, input) nor 'sample_id' (or id) that "
+            f"says which question a row answers. The columns are {', '.join(have)}."
             f"{nearest('prompt', have)}"
         )
     if "prediction" not in roles and not ("error" in have and all(given.values("error"))):
         others = ", ".join(ALIASES["prediction"][1:])
-        hint = " 'answer' may be the model's or the expected one: rename it." if "answer" in have else ""
+        hint = " 'answer' may be the model's or the expected one." if "answer" in have else ""
         raise SampleError(
             f"There is no column 'prediction' (or {others}). The columns are {', '.join(have)}."
-            f"{hint or nearest('prediction', have)}"
+            f"{hint or nearest('prediction', have)} Rename the one that holds the model's answers."
         )
     return roles
 

@@ -205,19 +205,8 @@ class _LazyRun(TrainingRun, ContextDecorator):
 
 
 _ATTRIBUTES = {
-    *(
-        "_samples",
-        "_numbers",
-        "experiment_id",
-        "fence",
-        "_recorder",
-        "_tracking_uri",
-        "_fresh",
-        "_stored",
-        "_troubles",
-        "_sets",
-    ),
-    *("_logged", "_unfinished", "_ended", "_unwatch"),
+    *("experiment_id", "fence", "_recorder", "_tracking_uri", "_ledger", "_troubles", "_sets"),
+    *("_unfinished", "_disabled", "_ended", "_unwatch"),
 }
 
 

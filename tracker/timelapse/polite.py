@@ -26,12 +26,15 @@ _ours: ContextVar[Mapping[str, Any]] = ContextVar("timelapse_request_settings", 
 
 
 @contextmanager
-def polite_requests(*, retries: int = 0, timeout: float = TIMEOUT_SECONDS) -> Iterator[None]:
+def polite_requests(
+    *, retries: int = 0, timeout: float = TIMEOUT_SECONDS, quiet: bool = True
+) -> Iterator[None]:
     """Bound MLflow's retries and time-outs for the requests made inside the block, in this thread only.
 
     MLflow reads these settings from the environment at every request, and its own defaults wait for minutes.
     The environment is not touched: what the training sends meanwhile keeps its retries. There is no jitter,
-    which urllib3 would draw from the global generator. A time-out that the user has set is kept.
+    which urllib3 would draw from the global generator. A time-out that the user has set is kept. With
+    `quiet` the client does not print where the run can be seen.
     """
     _listen_to_us()
     token = _ours.set(
@@ -41,6 +44,7 @@ def polite_requests(*, retries: int = 0, timeout: float = TIMEOUT_SECONDS) -> It
             "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": 0.0,
             "MLFLOW_HTTP_REQUEST_TIMEOUT": timeout,
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": False,
+            **({"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": True} if quiet else {}),
         }
     )
     try:
@@ -87,6 +91,7 @@ def _listen_to_us() -> None:
         "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER",
         "MLFLOW_HTTP_REQUEST_TIMEOUT",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
     ):
         variable = getattr(settings, name, None)
         if variable is not None and "get" not in vars(variable):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -101,8 +101,8 @@ class Questions:
             return
         if row["reference"] is not None:
             raise RowError(
-                f"it gives the reference {reference[:80]!r}, but the same question has {row['reference'][:80]!r} "
-                "already. Give the same one, or use another set (set='v2')"
+                f"it holds {reference[:80]!r}, but the reference of the same question is "
+                f"{row['reference'][:80]!r} already. Give the same one, or use another set (set='v2')"
             )
         self.changed[key] = row | {"reference": reference}
 
@@ -140,6 +140,8 @@ def question_of(cell: Any, column: str, system: Any = None, tools: Any = None) -
     if cell is None:
         return None
     value, functions = as_chat(cell, column), parse_tools(tools)
+    if not isinstance(value, str | Mapping | list):
+        raise RowError(f"it holds {cell!r:.80}. Give a text, or a list of turns with 'role' and 'content'")
     if not isinstance(value, str):
         return Asked(Sample(with_system(_turns(value, column), system), tools=functions), by_text=False)
     if not value.strip():

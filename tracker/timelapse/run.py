@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from timelapse import attempts, endings, names
+from timelapse import endings, names
 from timelapse.answers import KnownSamples, read_answers
-from timelapse.errors import RunError, SampleError
+from timelapse.errors import SampleError
 from timelapse.fence import Fence, attempt, describe
+from timelapse.formats.cells import argument
+from timelapse.ledger import Ledger, Place
 from timelapse.links import run_link, show_command
 from timelapse.polite import polite_requests
 from timelapse.provenance import package_versions
@@ -50,14 +52,12 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         """The MLflow experiment's id; None if MLflow could not be reached when the run began."""
         self.fence: Fence = recorder.fence
         """Holds the failures so far."""
-        self._recorder, self._tracking_uri, self._fresh = recorder, tracking_uri, fresh
-        self._stored = attempts.Stored() if fresh else None
+        self._recorder, self._tracking_uri = recorder, tracking_uri
+        self._ledger = Ledger(self._place, fresh=fresh)
         self._troubles: list[str] = []
         self._sets: dict[str, dict[str, Any]] = {}
-        self._samples: dict[str, KnownSamples] = {}
-        self._numbers: dict[str, int] = {}
-        self._logged: dict[tuple[str, int, int], int] = {}
         self._unfinished = self._ended = False
+        self._disabled: str | None = None
         self._unwatch: Callable[[], None] | None = None
 
     @property
@@ -104,7 +104,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         }
         with self.fence.guard("keeping the samples", "The training goes on."):
             table = samples_table([samples], rendered or {})
-            self._samples[samples.name] = KnownSamples(table.to_pylist())
+            self._ledger.enter_samples(samples.name, table.to_pylist())
             self._record_samples(table, about)
 
     def next_attempt(self, samples: SampleSet, step: int) -> int:
@@ -116,16 +116,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         Raises:
             RunError: The run's rounds of this set answer other samples; says in what they differ.
         """
-        held = self._held()
-        before = held.fingerprints.get(samples.name)
-        if before not in (None, samples.fingerprint) and held.rounds(samples.name):
-            raise RunError(
-                f"Run '{self.run_name}' ({self.run_id}) holds rounds of other samples in its set "
-                f"'{samples.name}'. The difference: {self._difference(samples)}. Use the same samples or "
-                "another run, or keep both: store these under a name of their own (sample_set='v2')."
-            )
-        here = [(at, number) for (name, at, number) in self._logged if name == samples.name]
-        return attempts.next_attempt([*held.rounds(samples.name), *here], step)
+        return self._ledger.next_attempt(samples, step)
 
     def log_round(self, round_: Round, metrics: Mapping[str, float] | None = None) -> None:
         """Store a round; `metrics` (by bare name) join its own under `predictions/`.
@@ -154,15 +145,20 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         """Store answers from your own inference (vLLM, an API, a reinforcement-learning loop) as a round.
 
         Args:
-            data: A pandas or polars frame, an Arrow table, a mapping of columns or a list of mappings, with
-                - `prediction` (also `completion`, `response`, `output`, `answer`): the text; none: skipped;
-                - `prompt` (also `question`, `input`; a text, or `messages`) or `sample_id` (also `id`), or
-                  both: which question is answered. The same prompt is the same sample in every round and run;
+            data: A pandas or polars frame, an Arrow table, mappings (also from a generator) or a mapping of
+                columns, with
+                - `prediction` (also `completion`, `response`, `output`): the answer; where none is, it was
+                  skipped. Numbers become text, chat turns their text, other objects JSON;
+                - `prompt` (also `messages`, `question`, `input`): what is asked, read as `load_samples` does;
+                  or `sample_id`, which decides where both are given (without a prompt also `id`). The same
+                  question is the same sample in every round and run;
                 - `reference` (also `ground_truth`, `expected`, `target`), if there is one: it is scored;
-                - `status`, `error`, `finish_reason`, `prompt_tokens`, `prediction_tokens`, `mean_logprob`,
-                  `reference_nll`, `seconds`, `generation`, `scores` (a mapping), as in a round;
+                - `system` and `tools` of the prompt, as for `load_samples`;
+                - `status`, `error` (a text or an exception), `finish_reason`, `prompt_tokens`,
+                  `prediction_tokens`, `mean_logprob`, `reference_nll`, `seconds`, `generation`, `scores` (a
+                  mapping), as in a round;
                 - any other columns, which are kept in their types.
-                Several answers to one question are its generations 0, 1, ….
+                Several answers to one question are its generations 0, 1, …. NaN is a missing value.
             step: The step of the training at which they were given, from 0.
             set: Name of the sample set.
             epoch: Passes over the training data so far.
@@ -171,20 +167,22 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             metrics: Numbers of the round, logged under `predictions/`.
 
         Raises:
-            SampleError: The data cannot be taken; says which column or row, and what was expected.
+            SampleError: The data cannot be taken, and nothing of it is; says which column or row (from 0),
+                and what was expected.
         """
         step = _whole_step(step)
-        if not names.is_set_name(set):
+        if not (isinstance(set, str) and names.is_set_name(set)):
             raise SampleError(f"set={set!r} is no name for a sample set: use letters, digits, '_' and '-'.")
-        known = self._known_samples(set)
+        numbers = {name: argument(name, value) for name, value in (metrics or {}).items()}
+        known = self._ledger.samples(set)
         answers = read_answers(
             data, known, step=step, set_name=set, epoch=epoch, trigger=trigger, scores=scores
         )
         with self.fence.guard("keeping a round", "It is lost; the training goes on."):
             self._add_samples(set, known, answers.samples)
-            number = self._next_number(set, step)
+            number = self._ledger.attempt_at(set, step)
             table = with_attempt(answers.table, number) if number else answers.table
-            about = {"seconds": _sum(table.column("seconds")), "metrics": dict(metrics or {})}
+            about = {"seconds": _sum(table.column("seconds")), "metrics": numbers}
             self._record_round(table, (set, step, number), about)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -213,7 +211,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
     def disable(self, reason: str) -> None:
         """Say that no predictions will be made in this run, and why."""
-        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: f"disabled: {reason}"})
+        self._disabled = f"disabled: {reason}"
+        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: self._disabled})
 
     def degrade(self, trouble: str) -> None:
         """Say in the run's status that something went wrong; the training goes on."""
@@ -246,7 +245,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
     def summary(self) -> str:
         """Return in a few words what has been stored: `4 rounds in run 'proud-fox-3'`."""
-        count = len(self._logged)
+        count = self._ledger.logged()
         troubles = f", {len(self._troubles)} with failed rows" if self._troubles else ""
         return f"{count} round{'s' * (count != 1)}{troubles} in run '{self.run_name}'"
 
@@ -274,6 +273,13 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
                 self._tag({names.TAG_STATUS: final})
             self._close(status, seconds)
 
+    def release(self) -> None:
+        """Let go of a run of somebody else's to which nothing has been logged, without a word."""
+        self._ended = True
+        if self._unwatch is not None:
+            self._unwatch()
+        self._recorder.close(done=True)
+
     def watch(self, *, training: bool) -> None:
         """Have the run ended if the program ends without it; for a `training` that is a failure."""
         self._unwatch = endings.watch(
@@ -296,16 +302,6 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         else:
             self.finish("FAILED", describe(error))
 
-    def _known_samples(self, set_name: str) -> KnownSamples:
-        """Return the samples of a set so far: those logged here, and those that the run held before."""
-        if set_name not in self._samples:
-            rows: Mapping[str, dict[str, Any]] | None = None
-            if set_name in self._held().fingerprints:
-                client = self._client()
-                rows, _error = attempt(lambda: attempts.stored_samples(client, str(self.run_id), set_name))
-            self._samples[set_name] = KnownSamples((rows or {}).values())
-        return self._samples[set_name]
-
     def _add_samples(self, set_name: str, known: KnownSamples, new: list[dict[str, Any]]) -> None:
         """Store samples that came with answers; the set's fingerprint is left to whoever has time for it."""
         if new:
@@ -314,12 +310,6 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             known.add(new)
             about = {"set": set_name, "packages": package_versions() if set_name not in self._sets else {}}
             self._record_samples(pa.Table.from_pylist(new, schema=samples_schema()), about)
-
-    def _next_number(self, set_name: str, step: int) -> int:
-        """Return the attempt of answers at a step: later than what the run held there or behind it."""
-        if set_name not in self._numbers:
-            self._numbers[set_name] = attempts.next_attempt(self._held().rounds(set_name), step - 1)
-        return self._numbers[set_name]
 
     def _record_samples(self, table: pa.Table, about: dict[str, Any]) -> None:
         before = self._sets.get(about["set"])
@@ -332,27 +322,22 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             tags = {names.TAG_SAMPLE_SET: main} if main else {}
             self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: "live", **tags})
 
-    def _record_round(self, table: pa.Table, place: tuple[str, int, int], about: Mapping[str, Any]) -> None:
-        set_name, step, number = place
-        content = hash(tuple(zip(*(table.column(name).to_pylist() for name in _CONTENT), strict=True)))
-        while (set_name, step, number) in self._logged:
-            if self._logged[set_name, step, number] == content:
-                return
-            number += 1
-        if number != place[2]:
+    def _record_round(self, table: pa.Table, place: Place, about: Mapping[str, Any]) -> None:
+        entered = self._ledger.enter(place, table)
+        if entered is None:
+            return
+        if entered != place:
+            set_name, step, number = entered
             table = with_attempt(table, number)
             self.fence.report(
                 f"logging step {step} of set '{set_name}' once",
                 "it was logged before, with other rows",
                 f"Both are kept: this one as attempt {number}, which is the one that is shown.",
             )
-        self._logged[set_name, step, number] = content
-        known = {name for name in (self._stored.files if self._stored else ()) if names.round_place(name)}
-        mine = {names.round_file(at, turn, name) for name, at, turn in self._logged}
         meta = {
             "time": time.time_ns() // 1_000_000,
-            "rounds": len(known | mine),
-            "tentative": self._stored is None,
+            "rounds": self._ledger.rounds(),
+            "tentative": self._ledger.is_tentative,
             **about,
         }
         self._unfinished = True
@@ -362,22 +347,13 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._unfinished = True
         self.log_tags(tags)
 
-    def _held(self) -> attempts.Stored:
-        """Return what MLflow held of the run when it was opened; nothing if MLflow does not answer."""
-        if self._stored is None and self.run_id is not None:
-            client = self._client()
-            self._stored, _error = attempt(lambda: attempts.stored(client, str(self.run_id)))
-        return self._stored or attempts.Stored()
-
-    def _difference(self, samples: SampleSet) -> str:
-        client = self._client()
-        found, error = attempt(lambda: attempts.difference(client, str(self.run_id), samples))
-        return found or f"unknown, because they cannot be read ({error})"
-
-    def _client(self) -> MlflowClient:
+    def _place(self) -> tuple[MlflowClient, str] | None:
+        """Return where the run is, if MLflow has it and may be asked."""
+        if self.run_id is None or self._recorder.is_offline:
+            return None
         import mlflow
 
-        return mlflow.MlflowClient(self._tracking_uri)
+        return mlflow.MlflowClient(self._tracking_uri), self.run_id
 
     def _close(self, status: str, seconds: float | None) -> None:
         """Have everything sent, the end of the run last; where that fails the end goes before the rounds."""
@@ -389,7 +365,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         done = self._recorder.settle(patience, rest=seconds is None, longest=longest)
         if not done:
             rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
-            self._tag({names.TAG_STATUS: f"degraded: {rounds} rounds wait: {self._recorder.why()}"})
+            what = f"{rounds} rounds wait" if rounds else "not everything could be sent"
+            self._tag({names.TAG_STATUS: f"degraded: {what}: {self._recorder.why()}"})
             done = self._recorder.settle(min(patience, 2.0), rest=False, end_now=True, longest=longest)
         self._say_what_waits()
         self._recorder.close(done=done)
@@ -412,7 +389,9 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         if troubles:
             more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
             return f"degraded: {troubles[0]}{more}"
-        return "finished" if self._logged else "finished: no round was made"
+        if self._disabled and not self._ledger.logged():
+            return self._disabled
+        return "finished" if self._ledger.logged() else "finished: no round was made"
 
 
 def _whole_step(step: Any) -> int:
@@ -426,9 +405,6 @@ def _sum(column: pa.ChunkedArray) -> float:
     import pyarrow.compute as pc
 
     return float(pc.sum(column).as_py() or 0.0)
-
-
-_CONTENT = ("sample_id", "generation", "prediction", "status")
 
 
 def _patience() -> float:
@@ -445,5 +421,5 @@ def _leave(run_id: str, status: str) -> None:
 
     active = mlflow.active_run()
     if active and active.info.run_id == run_id:
-        with polite_requests(), untouched_random_state():
+        with polite_requests(quiet=False), untouched_random_state():
             attempt(lambda: mlflow.end_run(status))

@@ -10,8 +10,8 @@ from transformers import IntervalStrategy, TrainerCallback
 
 from timelapse.attach import RunTarget, open_run
 from timelapse.config.keywords import predictions_config
-from timelapse.errors import ConfigError
-from timelapse.fence import Fence
+from timelapse.errors import ConfigError, RunError
+from timelapse.fence import Fence, describe
 from timelapse.run import TrainingRun
 from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
@@ -115,7 +115,7 @@ class PredictionsCallback(TrainerCallback):
             self._fence.report("making predictions", f"weights sharded by {sharding}", TRAINING_GOES_ON)
             return
         settings = generation_settings(self.config, args)
-        attempt = run.next_attempt(self.samples, state.global_step)
+        attempt = self._next_attempt(run, state.global_step)
         self._session = Session(self.samples, run, tokenizer, settings, self._fence, attempt)
         self._session.open(self._schedule.describe())
         self._event("begin", state, kwargs)
@@ -176,6 +176,16 @@ class PredictionsCallback(TrainerCallback):
         trigger = self._schedule.due(event, state.global_step, session.last_round)
         if trigger is not None:
             session.make_round(kwargs["model"], trigger, step=state.global_step, epoch=state.epoch)
+
+    def _next_attempt(self, run: TrainingRun, step: int) -> int:
+        try:
+            return run.next_attempt(self.samples, step)
+        except RunError as error:
+            if self._run is None and run.owned:
+                run.finish("FAILED", describe(error))
+            elif self._run is None:
+                run.release()
+            raise
 
     def _open_run(self, args: TrainingArguments, state: TrainerState) -> TrainingRun:
         """Open the run: that of the checkpoint from which training goes on, unless another is given."""

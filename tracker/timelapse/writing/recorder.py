@@ -65,6 +65,11 @@ class Recorder:
         return self._spool.header
 
     @property
+    def is_offline(self) -> bool:
+        """Whether nothing is to be sent."""
+        return self._connect is None
+
+    @property
     def folder(self) -> Path:
         """Where the spool lies."""
         return self._spool.folder

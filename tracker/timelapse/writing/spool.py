@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEADER_FILE, LOCK_FILE, STORED_FOLDER = "run.json", "lock", "stored"
 UNFINISHED = ".part"
+_NEW = f".{HEADER_FILE}{UNFINISHED}"
 DEFAULT_LIMIT_MB = 4096
 
 
@@ -209,7 +210,9 @@ def spool_folders() -> Iterator[Path]:
     if not root.exists():
         return
     _check_private(root)
-    yield from sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    for folder in sorted(path for path in root.iterdir() if not path.name.startswith(".")):
+        if not _is_stillborn(folder):
+            yield folder
 
 
 def read_header(folder: Path) -> Header:
@@ -225,6 +228,19 @@ def read_header(folder: Path) -> Header:
             f"{folder / HEADER_FILE} cannot be read ({error}): the folder does not say which run it belongs "
             "to. Its round entries are Arrow streams that pyarrow.ipc opens."
         ) from error
+
+
+def _is_stillborn(folder: Path) -> bool:
+    """Return whether a process died before it had written anything here; such a folder is cleared away."""
+    if (
+        folder.is_symlink()
+        or not folder.is_dir()
+        or {path.name for path in folder.iterdir()} - {LOCK_FILE, _NEW}
+    ):
+        return False
+    if time.time() - folder.stat().st_mtime > 60:  # else its process may be about to write
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _acquire(folder: Path) -> BaseFileLock | None:

@@ -102,7 +102,7 @@ def _sync_folder(folder: Path, client: MlflowClient, anywhere: bool, patience: f
         return Outcome(
             folder.name,
             "busy",
-            f"process {header.process} on {header.host} is at work on it",
+            f"left alone: its training (process {header.process} on {header.host}) or another sync is at work",
             header.run_id,
             header.run_name,
         )
