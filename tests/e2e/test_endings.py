@@ -109,7 +109,15 @@ PROGRAMS = {
     "with SIGTERM": WITH + "    send(signal.SIGTERM)",
     "bare": BARE,
     "bare error": BARE + "1 / 0",
-    "bare SIGINT": BARE + "send(signal.SIGINT)",
+    "bare SIGINT": """
+from timelapse.endings import watch
+def end(*how):
+    exec("")  # as imports do; it makes CPython forget that it was interrupted
+    stop()
+stop = watch(end, at_exit="FINISHED", reason_at_exit=None, in_cells=False)
+"""
+    + BARE
+    + "send(signal.SIGINT)",
     "bare SIGTERM": BARE + "send(signal.SIGTERM)",
     "own hook before": OWN_HOOK + BARE + "1 / 0",
     "own hook after": BARE + OWN_HOOK + "1 / 0",

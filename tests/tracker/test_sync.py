@@ -208,7 +208,7 @@ def test_on_a_full_disk_rounds_go_out_from_memory_and_the_run_says_so(
         "with start_run('full') as run:\n"
         "    run.log_samples(SAMPLES)\n"
         "    for step in (1, 2):\n"
-        "        run.log_round(round_at(step, size=4_000))\n"
+        "        run.log_round(round_at(step, size=4_700))\n"
         "    print(len([*Path('spool').rglob('*-round-*')]), run.run_id)\n"
     )
     with MlflowServer(server_folder) as server:
@@ -226,7 +226,7 @@ def test_on_a_full_disk_rounds_go_out_from_memory_and_the_run_says_so(
         assert "Keeping a round on disk failed: OSError: [Errno 27]" in done.stderr
         assert "held in memory and sent directly" in done.stderr
         frame = load_predictions(run_id, tracking_uri=server.uri)
-        assert frame["prediction"].tolist() == ["goed", "sing" * 4_000, "go", "sing" * 4_000]
+        assert frame["prediction"].tolist() == ["goed", "sing" * 4_700, "go", "sing" * 4_700]
         stored = mlflow.MlflowClient(server.uri).get_run(run_id)
         assert stored.info.status == "FINISHED"
         assert stored.data.tags[names.TAG_STATUS].startswith("degraded: the spool takes nothing: OSError")

@@ -9,13 +9,12 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
-from tiny import QUESTIONS, greedy_oracle, make_llama, make_samples, make_tokenizer, training_set
+from tiny import QUESTIONS, greedy_oracle, make_llama, make_samples, make_tokenizer
+from trainers import make_trainer, only_run
 from transformers import (
     AutoModelForCausalLM,
     EarlyStoppingCallback,
-    Trainer,
     TrainerCallback,
-    TrainingArguments,
 )
 
 from timelapse import names
@@ -24,36 +23,6 @@ from timelapse.errors import ConfigError, RunError, SampleError, ScheduleError, 
 from timelapse_training import PredictionsCallback
 
 TOKENS = 6
-
-
-def make_trainer(folder: Path, *callbacks: TrainerCallback, rows: int = 16, **options: Any) -> Trainer:
-    tokenizer = make_tokenizer()
-    settings: dict[str, Any] = {
-        "output_dir": str(folder),
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 1e-2,
-        "save_strategy": "steps",
-        "save_steps": 1,
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "logging_steps": 1,
-    }
-    data = training_set(tokenizer, rows)
-    return Trainer(
-        make_llama(),
-        args=TrainingArguments(**settings | options),
-        train_dataset=data,
-        eval_dataset=data.select(range(4)),
-        processing_class=tokenizer,
-        callbacks=list(callbacks),
-    )
-
-
-def only_run(client: mlflow.MlflowClient) -> Any:
-    [run] = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    return run
 
 
 def rounds_of(run_id: str) -> dict[int, pd.DataFrame]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
 import socket
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,19 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from faults import FaultProxy
 from peft import LoraConfig, get_peft_model
+from servers import MlflowServer
 from tiny import make_gpt2, make_samples, make_tokenizer, training_set
-from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
+from transformers import (
+    DataCollatorForLanguageModeling,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
+from timelapse import start_run
 from timelapse_training import PredictionsCallback
 
 DECODING = {"do_sample": True, "temperature": 2.0, "max_new_tokens": 6, "batch_size": 3}
@@ -106,5 +117,52 @@ def test_losses_weights_and_random_state_are_the_same(
         mlflow.set_tracking_uri(before)
 
     assert_same(bare, watched)
-    stored = sorted(path.name for path in tmp_path.rglob("round-*.parquet"))
-    assert stored == [f"round-{step:08d}.parquet" for step in (0, 2, 4, 6, 8, 10, 12)]
+    stored = sorted(path.name for path in (tmp_path / "mlruns").rglob("round-*.parquet"))
+    waiting = sorted(path.name for path in (tmp_path / "spool").rglob("*-round-*"))
+    if server == "up":
+        assert stored == [f"round-{step:08d}.parquet" for step in (0, 2, 4, 6, 8, 10, 12)]
+        assert not waiting
+    else:
+        assert (len(stored), len(waiting)) == (0, 7)
+
+
+class Heal(TrainerCallback):
+    """Lets the server recover in the middle of the training."""
+
+    def __init__(self, proxy: FaultProxy) -> None:
+        self.proxy = proxy
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 6:
+            self.proxy.heal()
+
+
+@pytest.fixture(scope="module")
+def real_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_store, folder / "server.db")
+    with MlflowServer(folder) as server:
+        yield server
+
+
+@pytest.mark.parametrize("fault", ["status", "reset_response", "refuse"])
+@pytest.mark.parametrize("recovers", [False, True], ids=["never", "back later"])
+def test_a_server_that_fails_while_the_training_runs_changes_nothing(
+    real_server: MlflowServer, tracking: mlflow.MlflowClient, tmp_path: Path, fault: Any, recovers: bool
+) -> None:
+    """The run is open when the server begins to fail, so that the background thread meets every failure."""
+    bare = train(tmp_path / "bare", [], lora=False, checkpointing=False)
+    with FaultProxy(real_server.uri) as proxy, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        with start_run("watched", tracking_uri=proxy.uri) as run:
+            run.flush()
+            proxy.fault(fault, 500)
+            callback = PredictionsCallback(
+                make_samples(), run=run, sample_frequency="steps", step_interval=2, **DECODING
+            )
+            others = [Heal(proxy)] if recovers else []
+            watched = train(tmp_path / "watched", [callback, *others], lora=False, checkpointing=False)
+    assert_same(bare, watched)
+    stored = mlflow.MlflowClient(real_server.uri).list_artifacts(str(run.run_id), "timelapse")
+    rounds = sum("/round-" in file.path for file in stored)
+    assert rounds == (7 if recovers else 0)

@@ -257,6 +257,7 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
     with polite_requests(retries=3), untouched_random_state():
         active = mlflow.active_run()
         if known.run_id:
+            _check_not_deleted(known.run_id)
             _dress(target, known.run_id)
         if known.active:
             return _Opened(active, fresh=False)
@@ -273,6 +274,15 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
             nested=target.nested,
         )
         return _Opened(run, fresh=True)
+
+
+def _check_not_deleted(run_id: str) -> None:
+    """Raise if a run is in the waste bin: MLflow calls that an internal error, as if waiting would help."""
+    from mlflow import MlflowClient, MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_STATE
+
+    if MlflowClient().get_run(run_id).info.lifecycle_stage == "deleted":
+        raise MlflowException(f"the run {run_id} has been deleted", INVALID_STATE)
 
 
 def _dress(target: RunTarget, run_id: str) -> None:

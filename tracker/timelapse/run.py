@@ -17,7 +17,7 @@ from timelapse.fence import Fence, attempt, describe
 from timelapse.formats.cells import argument
 from timelapse.ledger import Ledger, Place
 from timelapse.links import run_link, show_command
-from timelapse.polite import polite_requests
+from timelapse.polite import TIMEOUT_SECONDS, polite_requests
 from timelapse.provenance import package_versions
 from timelapse.randomness import untouched_random_state
 from timelapse.rounds import round_table, with_attempt
@@ -239,7 +239,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
     def where(self) -> str:
         """Return where a person finds this run: its page, and the command that shows it."""
         if self.run_id is None or self.experiment_id is None:
-            return f"kept in {self._recorder.folder}, because MLflow does not answer"
+            why = "TIMELAPSE_OFFLINE is set" if self._recorder.is_offline else "MLflow does not answer"
+            return f"kept in {self._recorder.folder}, because {why}"
         link = run_link(self._tracking_uri, self.experiment_id, self.run_id)
         return f"{link} | in the terminal: {show_command(self._tracking_uri, self.run_id)}"
 
@@ -266,6 +267,9 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._ended = True
         if self._unwatch is not None:
             self._unwatch()
+        if self._recorder.forked:  # the run is the parent's to end
+            self._recorder.close(done=self._recorder.settle(_patience(), rest=False))
+            return
         with self.fence.guard("ending the run", "`timelapse sync` does what is left to do."):
             final = f"failed: {reason}" if reason else self._final_status()
             self._recorder.note_final(final)
@@ -293,14 +297,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the run: FINISHED, KILLED on an interrupt or a signal, FAILED on any other error."""
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.finish()
-        elif isinstance(error, KeyboardInterrupt) or (
-            isinstance(error, SystemExit) and endings.last_signal()
-        ):
-            self.finish("KILLED", endings.last_signal() or describe(error))
-        else:
-            self.finish("FAILED", describe(error))
+        self.finish(*endings.verdict(error))
 
     def _add_samples(self, set_name: str, known: KnownSamples, new: list[dict[str, Any]]) -> None:
         """Store samples that came with answers; the set's fingerprint is left to whoever has time for it."""
@@ -371,7 +368,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._say_what_waits()
         self._recorder.close(done=done)
         if self.owned and self.run_id:
-            _leave(self.run_id, status)
+            _leave(self.run_id, status, TIMEOUT_SECONDS if done else 1.0)
 
     def _say_what_waits(self) -> None:
         waiting = self._recorder.waiting()
@@ -415,11 +412,11 @@ def _patience() -> float:
         return CLOSE_SECONDS
 
 
-def _leave(run_id: str, status: str) -> None:
-    """Let MLflow's active run go, if it is this one."""
+def _leave(run_id: str, status: str, timeout: float) -> None:
+    """Let MLflow's active run go, if it is this one, before MLflow's own exit hook calls it FINISHED."""
     import mlflow
 
     active = mlflow.active_run()
     if active and active.info.run_id == run_id:
-        with polite_requests(quiet=False), untouched_random_state():
+        with polite_requests(timeout=timeout, quiet=False), untouched_random_state():
             attempt(lambda: mlflow.end_run(status))

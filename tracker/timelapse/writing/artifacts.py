@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from timelapse import names
 from timelapse.fence import Fence, attempt, describe
+from timelapse.resting import RestingFiles, listed_digest
 from timelapse.rounds import Round, round_from_table, with_scores
 from timelapse.scoring.scorers import Scorer, score_round
 from timelapse.tables import latest_table, parquet_bytes, samples_schema
@@ -119,13 +120,14 @@ class RunArtifacts:
             self._send_latest(self._latest)
             self._latest = None
 
-    def rest(self) -> str | None:
-        """Write all rounds into one file, and the manifest that says so; return the manifest's SHA-256.
+    def rest(self) -> RestingFiles | None:
+        """Write all rounds into one file, and the manifest that says so; return what readers need to know.
 
         None if there is nothing to say: neither samples nor rounds.
         """
         self._join()
         self.tidy()
+        self._foreign |= self._listed()  # others may have written since: a forked child of ours
         covered = [self._local(file) for file in sorted(self._rounds())]
         if not covered and not self._samples:
             return None
@@ -139,7 +141,11 @@ class RunArtifacts:
         self._manifest = with_files(self._manifest, files, covered)
         manifest = manifest_bytes(self._manifest)
         self._send(names.MANIFEST_FILE, manifest)
-        return hashlib.sha256(manifest).hexdigest()
+        return RestingFiles(
+            hashlib.sha256(manifest).hexdigest(),
+            listed_digest(self._manifest, names.SAMPLES_FILE),
+            listed_digest(self._manifest, names.ROUNDS_FILE),
+        )
 
     def stored_rounds(self, set_name: str) -> list[tuple[int, int]]:
         """Return step and attempt of every round of a set that the run holds."""
@@ -155,8 +161,7 @@ class RunArtifacts:
         """Learn what the run holds already, written by others before us; once."""
         if self._joined:
             return
-        listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
-        self._foreign = {PurePosixPath(item.path).name: item.path for item in listed}
+        self._foreign = self._listed()
         if names.MANIFEST_FILE in self._foreign:
             stored = json.loads(self._fetch(names.MANIFEST_FILE).read_bytes())
             self._manifest = new_manifest() | stored
@@ -168,6 +173,11 @@ class RunArtifacts:
             for row in pq.read_table(self._fetch(names.SAMPLES_FILE)).to_pylist():
                 self._samples.setdefault((row["set"], row["sample_id"]), row)
         self._joined = True
+
+    def _listed(self) -> dict[str, str]:
+        """Return the paths of the run's files in MLflow, by name."""
+        listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
+        return {PurePosixPath(item.path).name: item.path for item in listed}
 
     def _stored_before(self, round_: Round) -> Round | None:
         """Return the newest stored round of the same set before this one, read from its file."""

@@ -78,9 +78,9 @@ class Delivery:
     def rest(self) -> None:
         """Write the compaction and the manifest of a run to which nobody writes for now."""
         run_id = self._run()
-        digest = self._files(run_id).rest()
-        if digest is not None:
-            self._client.set_tag(run_id, names.TAG_MANIFEST, digest)
+        resting = self._files(run_id).rest()
+        if resting is not None:
+            self._client.set_tag(run_id, names.TAG_MANIFEST, str(resting))
             self._said_live = False
 
     def _run(self) -> str:
@@ -148,7 +148,7 @@ class Delivery:
         set_name, step = table.column("set")[0].as_py(), table.column("step")[0].as_py()
         shifts = self._spool.header.shifts
         if set_name not in shifts:
-            shifts = {**shifts, set_name: next_attempt(files.stored_rounds(set_name), step)}
+            shifts = {**shifts, set_name: next_attempt(files.stored_rounds(set_name), step - 1)}
             self._spool.update(shifts=shifts)
         return with_attempt(table, table.column("attempt")[0].as_py() + shifts[set_name])
 

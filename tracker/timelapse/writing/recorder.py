@@ -46,6 +46,7 @@ class Recorder:
         fence: Fence,
     ) -> None:
         self.fence = fence
+        self._creator = os.getpid()
         self._connect, self._scorers = connect, scorers
         self._samples: list[bytes] = []
         self._in_memory = 0
@@ -58,6 +59,11 @@ class Recorder:
         self._temporary: Path | None = None
         self._spool = self._make_spool(header)
         self._uploader: Uploader | None = None
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is the copy that a forked child has: the run is its parent's."""
+        return os.getpid() != self._creator
 
     @property
     def header(self) -> Header:
@@ -99,6 +105,8 @@ class Recorder:
 
     def settle(self, patience: float, *, rest: bool, end_now: bool = False, longest: float = 600.0) -> bool:
         """Wait until MLflow holds everything, and return whether it does; see `Uploader.drain`."""
+        if os.getpid() != self._process:  # a forked child that has logged nothing
+            return True
         if self._uploader is None:
             return not self._spool.entries_but("samples")
         done = self._uploader.drain(patience, rest=rest, end_now=end_now, longest=longest)
