@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from timelapse import attempts, names
 from timelapse.answers import KnownSamples
 from timelapse.errors import RunError
 from timelapse.fence import attempt
+from timelapse.writing.entries import pack_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 Place = tuple[str, int, int]
 """Where a round belongs: sample set, step, attempt."""
-
-_CONTENT = ("sample_id", "generation", "prediction", "status")
 
 
 class Ledger:
@@ -36,6 +36,8 @@ class Ledger:
         self._samples: dict[str, KnownSamples] = {}
         self._attempts: dict[str, int] = {}
         self._logged: dict[Place, int] = {}
+        self._mine: set[str] = set()
+        self._files: set[str] | None = None
 
     @property
     def is_tentative(self) -> bool:
@@ -44,9 +46,9 @@ class Ledger:
 
     def rounds(self) -> int:
         """Return how many rounds the run holds, those on their way included."""
-        held = self._held() or attempts.Stored()
-        mine = {names.round_file(step, number, name) for name, step, number in self._logged}
-        return len({file for file in held.files if names.round_place(file)} | mine)
+        if self._files is None and (held := self._held()) is not None:
+            self._files = {file for file in held.files if names.round_place(file)} | self._mine
+        return len(self._mine if self._files is None else self._files)
 
     def logged(self) -> int:
         """Return how many rounds have been logged here."""
@@ -57,13 +59,17 @@ class Ledger:
 
         Other rows at the same place become the next attempt there.
         """
-        content = hash(tuple(zip(*(table.column(name).to_pylist() for name in _CONTENT), strict=True)))
+        content = zlib.crc32(pack_table(table, {}))
         set_name, step, number = place
         while (before := self._logged.get((set_name, step, number))) is not None:
             if before == content:
                 return None
             number += 1
         self._logged[set_name, step, number] = content
+        file = names.round_file(step, number, set_name)
+        self._mine.add(file)
+        if self._files is not None:
+            self._files.add(file)
         return (set_name, step, number)
 
     def next_attempt(self, samples: SampleSet, step: int) -> int:
@@ -98,7 +104,7 @@ class Ledger:
 
     def enter_samples(self, set_name: str, rows: list[dict[str, Any]]) -> None:
         """Take a whole sample set."""
-        self._samples[set_name] = KnownSamples(rows)
+        self._samples.setdefault(set_name, KnownSamples()).add(rows)
 
     def _held(self) -> attempts.Stored | None:
         """Return what MLflow held when it was first asked; None if it does not answer."""

@@ -12,7 +12,6 @@ ROUNDS_FILE = "rounds.parquet"
 LATEST_FILE = "latest.json"
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
-ENVIRONMENT_FILE = "environment.json"
 
 # Tags of a run.
 TAG_SCHEMA = "timelapse.schema"
@@ -20,10 +19,6 @@ TAG_STATUS = "timelapse.status"
 TAG_ROUNDS = "timelapse.rounds"
 TAG_SAMPLE_SET = "timelapse.sample_set"
 TAG_MANIFEST = "timelapse.manifest"
-TAG_SYNC = "timelapse.sync"
-TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
-TAG_COMMAND = "timelapse.command"
-TAG_COMMIT = "mlflow.source.git.commit"
 TAG_SYNC = "timelapse.sync"
 TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
 TAG_COMMAND = "timelapse.command"
@@ -62,5 +57,9 @@ def is_set_name(text: str) -> bool:
 
 
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:
-    """Return the MLflow metric name of a round's number: `predictions/exact_match`."""
-    return METRIC_PREFIX + (name if set_name == DEFAULT_SET else f"{set_name}/{name}")
+    """Return the MLflow metric name of a round's number: `predictions/exact_match`.
+
+    Characters that MLflow does not take in a name become `_`, and a long name is cut at its 250.
+    """
+    whole = METRIC_PREFIX + (name if set_name == DEFAULT_SET else f"{set_name}/{name}")
+    return re.sub(r"[^\w./ :-]", "_", whole)[:250]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from timelapse import endings, names
 from timelapse.answers import KnownSamples, read_answers
 from timelapse.errors import SampleError
-from timelapse.fence import Fence, attempt, describe
+from timelapse.fence import Fence, attempt
 from timelapse.formats.cells import argument
 from timelapse.ledger import Ledger, Place
 from timelapse.links import run_link, show_command
@@ -312,7 +312,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         before = self._sets.get(about["set"])
         if before == about and "fingerprint" in about:
             return
-        self._sets[about["set"]] = about
+        if before is None or "fingerprint" in about:
+            self._sets[about["set"]] = about
         self._recorder.record("samples", pack_table(table, about))
         if before is None or "fingerprint" in about:
             main = self._sets.get(names.DEFAULT_SET, about).get("fingerprint")

@@ -1,49 +1,35 @@
-"""Predictions as pandas frames, for notebooks."""
+"""Predictions for notebooks: as a pandas frame, as an Arrow table, as a table for SQL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import json
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from timelapse.errors import RunError
 from timelapse.fence import warn
-from timelapse.reading.loader import RunRounds, load_rounds
-from timelapse.reading.runs import connect, find_runs
+from timelapse.reading.evolution import evolution, sample
+from timelapse.reading.gathering import Rounds, Selection, gather
+from timelapse.reading.tidy import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
+    import duckdb
     import pandas as pd
-    from mlflow.entities import Run
+    import pyarrow as pa
 
-COLUMNS: Mapping[str, str] = {
-    "run_id": "str",
-    "run_name": "str",
-    "step": "int64",
-    "epoch": "float64",
-    "trigger": "str",
-    "set": "str",
-    "sample_id": "str",
-    "generation": "int64",
-    "attempt": "int64",
-    "prompt": "str",
-    "reference": "str",
-    "prediction": "str",
-    "status": "str",
-    "error": "str",
-    "finish_reason": "str",
-    "prompt_tokens": "Int64",
-    "prediction_tokens": "Int64",
-    "seconds": "float64",
-}
-"""The columns that a frame of predictions always has, with their types; the scores follow."""
+__all__ = ["COLUMNS", "as_arrow", "as_duckdb", "evolution", "load_predictions", "sample"]
 
 
 def load_predictions(
     runs: str | Sequence[str] | None = None,
     *,
     experiment: str | None = None,
-    tracking_uri: str | None = None,
+    filter: str | None = None,  # noqa: A002 - MLflow's word
+    rounds: Rounds = "all",
+    columns: Sequence[str] | None = None,
+    score: str | None = None,
     attempts: Literal["latest", "all"] = "latest",
+    tracking_uri: str | None = None,
 ) -> pd.DataFrame:
     """Return the predictions of runs as one tidy frame: a row per run, round, sample and generation.
 
@@ -51,85 +37,114 @@ def load_predictions(
         runs: One or several runs, each by full id, run name, unique beginning of an id, or `last`. By
             default every run with predictions, newest first.
         experiment: Name of the experiment to look in; all experiments by default.
-        tracking_uri: MLflow's tracking URI; MLflow's own setting by default. The setting is not changed.
+        filter: Which runs, in MLflow's language, as for `mlflow.search_runs`: `metrics.loss < 0.5`.
+        rounds: `all`; `last` or `best`: one round of each run; or steps, of which a run may lack some. The
+            set `main` (or the first by name) decides which step is last or best; all sets are returned.
+        columns: The columns to return, in this order; all by default. What is not asked for is not decoded.
+        score: The score whose mean makes a round the best: higher is better, of equals the earliest. By
+            default `exact_match`, else the first there is.
         attempts: `latest`: where a resumed training came by a step again, only the newest round at that
             step. `all`: every round; the column `attempt` tells them apart.
+        tracking_uri: MLflow's tracking URI; MLflow's own setting by default. The setting is not changed.
 
     Returns:
-        A frame with the columns of `COLUMNS`, then a float column per score, named as the score (with
-        the prefix `score_` where that name is taken). Rows are ordered by run (as given), step, sample
-        (in the set's order) and generation. A score that a row does not have is NaN. What could not be
-        read stands in `frame.attrs["problems"]`, a list of sentences, and in one `TimelapseWarning`.
+        A frame with the columns of `COLUMNS`, then a float column per score, then those that users logged.
+        A score whose name is taken gets the prefix `score_`, a user's column `user_`. Rows are ordered by
+        run (as given), step, sample (in the set's order) and generation. A score that a row does not have
+        is NaN. Types do not depend on what is in the runs. What could not be read stands in
+        `frame.attrs["problems"]`, a list of sentences, and in one `TimelapseWarning`.
 
     Raises:
-        RunError: A run or the experiment cannot be found, or MLflow does not answer.
+        RunError: A run, the experiment, a step, score or column cannot be found, the filter is wrong, or
+            MLflow does not answer.
 
     Example:
         >>> import timelapse
         >>> frame = timelapse.load_predictions("last")  # doctest: +SKIP
         >>> frame.groupby("step")["exact_match"].mean()  # doctest: +SKIP
     """
-    import pandas as pd
-
-    if attempts not in ("latest", "all"):
-        raise RunError(f"attempts={attempts!r} is not known; it is 'latest' or 'all'.")
-    found = find_runs(runs, experiment=experiment, tracking_uri=tracking_uri)
-    client = connect(tracking_uri)
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for run in found:
-        loaded = load_rounds(client, run.info.run_id)
-        problems += [f"run {run.info.run_id[:8]} ({run.info.run_name}): {text}" for text in loaded.problems]
-        if runs is not None and not loaded.rounds.num_rows and not loaded.problems:
-            problems.append(f"run {run.info.run_id[:8]} ({run.info.run_name}): it holds no rounds")
-        rows += _rows(run, loaded, attempts)
-    scores = _score_columns(row["scores"] for row in rows)
-    data = {name: [row[name] for row in rows] for name in COLUMNS}
-    data |= {column: [row["scores"].get(name) for row in rows] for name, column in scores.items()}
-    types = {**COLUMNS, **dict.fromkeys(scores.values(), "float64")}
-    frame = pd.DataFrame({name: pd.Series(values, dtype=types[name]) for name, values in data.items()})
-    frame.attrs["problems"] = problems
-    if problems:
-        more = f" (and {len(problems) - 1} more, in frame.attrs['problems'])" if len(problems) > 1 else ""
-        warn(f"Not everything could be read: {problems[0]}{more}. The frame holds the rest.")
+    gathered = gather(
+        runs,
+        experiment=experiment,
+        filter=filter,
+        rounds=rounds,
+        columns=columns,
+        score=score,
+        attempts=attempts,
+        tracking_uri=tracking_uri,
+    )
+    frame = to_pandas(gathered.table)
+    frame.attrs["problems"] = gathered.problems
+    if gathered.problems:
+        warn(gathered.warning())
     return frame
 
 
-def _rows(run: Run, loaded: RunRounds, attempts: Literal["latest", "all"]) -> list[dict[str, Any]]:
-    """Return a run's rows in order, each with its scores as a mapping."""
-    samples = {(row["set"], row["sample_id"]): row for row in loaded.samples.to_pylist()}
-    places = {key: place for place, key in enumerate(samples)}
-    columns = [name for name in loaded.rounds.column_names if name in COLUMNS or name == "scores"]
-    rows: list[dict[str, Any]] = loaded.rounds.select(columns).to_pylist()
-    newest: dict[tuple[str, int], int] = {}
-    for row in rows:
-        row["attempt"], row["generation"] = row["attempt"] or 0, row["generation"] or 0
-        key = (row["set"], row["step"])
-        newest[key] = max(newest.get(key, 0), row["attempt"])
-    if attempts == "latest":
-        rows = [row for row in rows if row["attempt"] == newest[row["set"], row["step"]]]
-    rows.sort(
-        key=lambda row: (
-            row["step"],
-            places.get((row["set"], row["sample_id"]), len(places)),
-            row["generation"],
-            row["attempt"],
-        )
-    )
-    for row in rows:
-        sample = samples.get((row["set"], row["sample_id"]), {})
-        row |= {"run_id": run.info.run_id, "run_name": run.info.run_name}
-        row |= {"prompt": sample.get("prompt"), "reference": sample.get("reference")}
-        row["scores"] = dict(row["scores"] or ())
-    return rows
+def as_arrow(runs: str | Sequence[str] | None = None, **selection: Unpack[Selection]) -> pa.Table:
+    """Return the predictions of runs as an Arrow table; arguments and errors as for `load_predictions`.
+
+    A score that a row does not have is null. What could not be read stands in the schema's metadata under
+    `problems`, a JSON list of sentences, and in one `TimelapseWarning`.
+    """
+    gathered = gather(runs, **selection)
+    if gathered.problems:
+        warn(gathered.warning().replace("frame.attrs['problems']", "table.schema.metadata"))
+    return gathered.table.replace_schema_metadata({"problems": json.dumps(gathered.problems)})
 
 
-def _score_columns(scores: Iterable[Mapping[str, float]]) -> dict[str, str]:
-    """Return the column of every score, in the order in which the scores first occur."""
-    columns: dict[str, str] = {}
-    for name in dict.fromkeys(name for row in scores for name in row):
-        column = name
-        while column in COLUMNS or column in columns.values():
-            column = f"score_{column}"
-        columns[name] = column
-    return columns
+def as_duckdb(
+    runs: str | Sequence[str] | None = None, **selection: Unpack[Selection]
+) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection in memory with the predictions of runs as the view `predictions`.
+
+    Arguments and errors as for `load_predictions`. The connection is the caller's, without restrictions; for
+    SQL from elsewhere there is `timelapse query`.
+
+    Example:
+        >>> import timelapse
+        >>> connection = timelapse.as_duckdb("last")  # doctest: +SKIP
+        >>> connection.sql("SELECT step, avg(exact_match) FROM predictions GROUP BY step")  # doctest: +SKIP
+    """
+    import duckdb
+
+    gathered = gather(runs, **selection)
+    if gathered.problems:
+        warn(gathered.warning().replace(", in frame.attrs['problems']", ""))
+    connection = duckdb.connect()
+    connection.register("predictions", gathered.table)
+    return connection
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return a table of predictions in pandas' types, which are the same with rows and without.
+
+    Texts are `str`, a user's integers `Int64` and truths `boolean` (they may be missing), other numbers
+    float64, everything else (dates, lists, structs) `ArrowDtype`.
+    """
+    import pandas as pd
+
+    columns = {name: _series(table.column(name), COLUMNS.get(name)) for name in table.column_names}
+    return pd.DataFrame(columns, columns=table.column_names)
+
+
+def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.float64())
+    plain = dtype == "int64" or pa.types.is_floating(column.type)
+    series: pd.Series = column.to_pandas(types_mapper=None if plain else _pandas_type)
+    return series
+
+
+def _pandas_type(kind: pa.DataType) -> Any:
+    """Return the pandas type for an Arrow type whose values may be missing."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pd.StringDtype(na_value=np.nan)
+    if pa.types.is_integer(kind):
+        return pd.Int64Dtype()
+    return pd.BooleanDtype() if pa.types.is_boolean(kind) else pd.ArrowDtype(kind)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from timelapse import names
-from timelapse.fence import attempt, describe
+from timelapse.fence import describe
+from timelapse.polite import polite_requests
+from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
+from timelapse.reading.cache import Cache
+from timelapse.reading.parquet import no_rounds, read_round, read_samples, stacked
 from timelapse.reading.runs import ask
-from timelapse.rounds import round_schema
-from timelapse.writing.client import polite_requests
-from timelapse.writing.tables import samples_table
+from timelapse.resting import RestingFiles, listed_digest
+from timelapse.tables import samples_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Mapping
 
     import pyarrow as pa
     from mlflow import MlflowClient
 
-_KEY = ("sample_id", "step")
-_DOWNLOADS = 8
-_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,120 +37,183 @@ class RunRounds:
     """A row a sample, in the set's order, as `samples_table` makes it."""
     problems: tuple[str, ...] = ()
     """A sentence for every file that is damaged or vanished; its rows are missing above."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What manifest.json says; empty where there is none, or nobody asked for it."""
 
 
 def load_rounds(client: MlflowClient, run_id: str) -> RunRounds:
     """Read all rounds of a run, and its samples. A file that cannot be read is reported, not fatal.
 
     Raises:
-        RunError: MLflow does not answer when asked which files there are.
+        RunError: There is no such run, or MLflow does not answer when asked which files there are.
     """
-    listed = ask(client.tracking_uri, lambda: client.list_artifacts(run_id, names.ARTIFACT_FOLDER))
-    paths = {PurePosixPath(item.path).name: item.path for item in listed if not item.is_dir}
+    run = ask(client.tracking_uri, lambda: client.get_run(run_id))
+    cache = Cache.open()
+    with polite_requests(), Shared(client.tracking_uri) as shared, Threads() as downloads:
+        loaded = read_run(RunArtifacts(client, run, cache, shared), downloads, conditions=True)
+    cache.close()
+    return loaded
+
+
+def read_run(
+    artifacts: RunArtifacts, downloads: Threads, skip: Collection[str] = (), *, conditions: bool = False
+) -> RunRounds:
+    """Read a run as `load_rounds` does, but for the round columns in `skip`.
+
+    A run at rest is read by the content hashes in a tag of the run: what the cache has costs no request. Any
+    other is asked which files it has. The manifest is surely there only with `conditions`.
+    """
+    return _at_rest(artifacts, downloads, skip, conditions) or _in_motion(artifacts, downloads, skip)
+
+
+def _at_rest(
+    artifacts: RunArtifacts, downloads: Threads, skip: Collection[str], conditions: bool
+) -> RunRounds | None:
+    """Return what a run at rest holds; None if somebody writes to it, or a file is not as it should be."""
+    resting = RestingFiles.parse(artifacts.tags.get(names.TAG_MANIFEST, ""))
+    if resting is None:
+        return None
+    manifest: Manifest = {}
+    if conditions or resting.rounds is None:
+        read = partial(artifacts.verified, names.MANIFEST_FILE, resting.manifest, _manifest)
+        found, errors = downloads.all({"it": read})
+        if errors:
+            return None
+        manifest = found["it"]
+    samples = resting.samples or listed_digest(manifest, names.SAMPLES_FILE)
+    rounds = resting.rounds or listed_digest(manifest, names.ROUNDS_FILE)
+    if samples is None or rounds is None:
+        return None
+    tables, errors = downloads.all(
+        {
+            "samples": partial(_samples, artifacts, samples),
+            "rounds": partial(artifacts.verified, names.ROUNDS_FILE, rounds, partial(read_round, skip=skip)),
+        }
+    )
+    if errors:
+        return None
+    return RunRounds(tables["rounds"], tables["samples"], manifest=manifest)
+
+
+def _in_motion(artifacts: RunArtifacts, downloads: Threads, skip: Collection[str]) -> RunRounds:
+    """Return what a run holds whose files may change: what the manifest does not cover is read singly."""
+    sizes = artifacts.sizes()
+    manifest, problems = _current_manifest(artifacts, downloads, sizes)
+    compacted = _compacted(artifacts, downloads, manifest, skip)
+    covered = manifest.get("covers", {})
+    if compacted is None and (lost := sorted(set(covered) - set(sizes))):
+        problems.append(f"{names.ROUNDS_FILE} cannot be read, which alone holds {', '.join(lost)}")
+    rounds, unread = _single_rounds(
+        artifacts, downloads, sizes, covered if compacted is not None else {}, skip
+    )
+    if compacted is not None:
+        rounds, conflicts = stacked([_without(compacted, rounds), rounds])
+        unread += conflicts
+    samples, unknown = _current_samples(artifacts, downloads, sizes, manifest, needed=len(rounds) > 0)
+    return RunRounds(rounds, samples, tuple(dict.fromkeys(problems + unread + unknown)), manifest)
+
+
+def _current_manifest(
+    artifacts: RunArtifacts, downloads: Threads, sizes: Mapping[str, int | None]
+) -> tuple[Manifest, list[str]]:
+    if names.MANIFEST_FILE not in sizes:
+        return {}, []
+    read = {names.MANIFEST_FILE: lambda: _manifest(artifacts.current(names.MANIFEST_FILE))}
+    found, errors = downloads.all(read)
+    return found.get(names.MANIFEST_FILE, {}), _unreadable(errors)
+
+
+def _compacted(
+    artifacts: RunArtifacts, downloads: Threads, manifest: Manifest, skip: Collection[str]
+) -> pa.Table | None:
+    """Return the rows of rounds.parquet; None if it is not there, or not the one of this manifest."""
+    sha256 = listed_digest(manifest, names.ROUNDS_FILE)
+    if sha256 is None:
+        return None
+    decode = partial(read_round, skip=skip)
+    found, _ = downloads.all({"it": partial(artifacts.verified, names.ROUNDS_FILE, sha256, decode)})
+    return found.get("it")
+
+
+def _single_rounds(
+    artifacts: RunArtifacts,
+    downloads: Threads,
+    sizes: Mapping[str, int | None],
+    covered: Mapping[str, Any],
+    skip: Collection[str],
+) -> tuple[pa.Table, list[str]]:
+    """Return the rows of the round files that rounds.parquet does not hold, or not as they are now."""
+    decode = partial(read_round, skip=skip)
     wanted = [
-        file for file in sorted(paths) if fnmatch(file, "round-*.parquet") or file == names.SAMPLES_FILE
+        file
+        for file, size in sorted(sizes.items())
+        if fnmatch(file, "round-*.parquet")
+        and (file not in covered or size not in (None, covered[file].get("size")))
     ]
-    tables, problems = _read_all(client, run_id, {file: paths[file] for file in wanted})
-    samples = tables.pop(names.SAMPLES_FILE, None)
-    rounds, conflicts = _stacked(list(tables.values()))
-    problems += conflicts
-    if samples is None:
-        samples = samples_table([], {})
-        if tables and names.SAMPLES_FILE not in paths:
-            problems.append(f"{names.SAMPLES_FILE} is missing: prompts and references are not known")
-    return RunRounds(rounds, samples, tuple(problems))
+    tables, errors = downloads.all(
+        {file: partial(artifacts.immutable, file, sizes[file], decode) for file in wanted}
+    )
+    rounds, conflicts = stacked([no_rounds(skip), *tables.values()])
+    return rounds, _unreadable(errors) + conflicts
 
 
-def _read_all(
-    client: MlflowClient, run_id: str, paths: dict[str, str]
-) -> tuple[dict[str, pa.Table], list[str]]:
-    """Return the tables of these files by name, and a problem for each that has none."""
-    with (
-        tempfile.TemporaryDirectory(prefix="timelapse-") as folder,
-        polite_requests(),
-        _no_progress_bar(),
-        ThreadPoolExecutor(_DOWNLOADS) as pool,
-    ):
+def _current_samples(
+    artifacts: RunArtifacts,
+    downloads: Threads,
+    sizes: Mapping[str, int | None],
+    manifest: Manifest,
+    *,
+    needed: bool,
+) -> tuple[pa.Table, list[str]]:
+    """Return the samples, and what is wrong with them; `needed`: there are rounds that answer them."""
+    file = names.SAMPLES_FILE
+    if file not in sizes:
+        missing = [f"{file} is missing: prompts and references are not known"] if needed else []
+        return samples_table([], {}), missing
+    found: dict[str, pa.Table] = {}
+    if (sha256 := listed_digest(manifest, file)) is not None:
+        found, _ = downloads.all({file: partial(_samples, artifacts, sha256)})
+    errors: dict[str, BaseException] = {}
+    if not found:  # no manifest yet, or an older one than the samples
+        found, errors = downloads.all({file: lambda: read_samples(artifacts.current(file))})
+    return found.get(file, samples_table([], {})), _unreadable(errors)
 
-        def read(file: str) -> tuple[pa.Table | None, BaseException | None]:
-            return attempt(lambda: _read(client.download_artifacts(run_id, paths[file], folder), file))
 
-        results = dict(zip(paths, pool.map(read, paths), strict=True))
-    tables = {file: table for file, (table, _) in results.items() if table is not None}
-    return tables, [
-        f"{file} cannot be read: {describe(error)}" for file, (_, error) in results.items() if error
-    ]
+def _samples(artifacts: RunArtifacts, sha256: str) -> pa.Table:
+    """Return samples by the hash of their file, which runs of one training script mostly share."""
+    return artifacts.shared.once(sha256, lambda: artifacts.verified(names.SAMPLES_FILE, sha256, read_samples))
 
 
-def _read(path: str, file: str) -> pa.Table:
-    """Return a Parquet file in memory; a round's known columns get the types that they should have."""
+def _without(compacted: pa.Table, single: pa.Table) -> pa.Table:
+    """Return the compacted rows but for those of rounds that were read singly: none counts twice."""
+    import pyarrow.compute as pc
+
+    if not len(single):
+        return compacted
+    again = pc.is_in(_round_keys(compacted), value_set=pc.unique(_round_keys(single)))
+    return compacted.filter(pc.invert(again))
+
+
+def _round_keys(rounds: pa.Table) -> pa.ChunkedArray:
+    """Return set, step and attempt of each row as one text."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.compute as pc
 
-    table = pq.read_table(path, memory_map=False)
-    wanted = samples_table([], {}).schema if file == names.SAMPLES_FILE else round_schema()
-    missing = [name for name in _KEY if name in wanted.names and name not in table.column_names]
-    if missing:
-        raise ValueError(f"it has no column {' and '.join(missing)}")
-    empty = [name for name in _KEY if name in wanted.names and table.column(name).null_count]
-    if empty:
-        raise ValueError(f"it has rows without {' and '.join(empty)}")
-    for field in wanted:
-        if field.name in table.column_names and table.schema.field(field.name).type != field.type:
-            index = table.column_names.index(field.name)
-            table = table.set_column(index, field, table.column(field.name).cast(field.type))
-        elif field.name not in table.column_names and file == names.SAMPLES_FILE:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    return table
+    step, attempt_ = rounds.column("step"), pc.fill_null(rounds.column("attempt"), 0)
+    set_name = pc.fill_null(rounds.column("set"), names.DEFAULT_SET)
+    return pc.binary_join_element_wise(set_name, step.cast(pa.string()), attempt_.cast(pa.string()), "/")
 
 
-def _stacked(tables: list[pa.Table]) -> tuple[pa.Table, list[str]]:
-    """Return tables one below the other, with the union of their columns.
-
-    A column of the user's whose types cannot be united becomes text, which is reported.
-    """
-    import pyarrow as pa
-
-    types: dict[str, set[pa.DataType]] = {}
-    for table in tables:
-        for field in table.schema:
-            types.setdefault(field.name, set()).add(field.type)
-    torn = sorted(name for name, found in types.items() if not _unite(found))
-    tables = [_as_text(table, torn) for table in tables]
-    stacked = pa.concat_tables([round_schema().empty_table(), *tables], promote_options="permissive")
-    return stacked, [f"column '{name}' has types that do not fit together: read as text" for name in torn]
+def _manifest(content: bytes) -> Manifest:
+    manifest = json.loads(content)
+    if not isinstance(manifest, dict):
+        raise ValueError("it holds no JSON object")
+    for part in ("files", "covers"):
+        entries = manifest.get(part, {})
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise ValueError(f"its entry '{part}' does not map file names to objects")
+    return manifest
 
 
-def _unite(types: set[pa.DataType]) -> bool:
-    import pyarrow as pa
-
-    schemas = [pa.schema([("column", kind)]) for kind in types]
-    try:
-        pa.unify_schemas(schemas, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return False
-    return True
-
-
-def _as_text(table: pa.Table, columns: list[str]) -> pa.Table:
-    import pyarrow as pa
-
-    for name in columns:
-        if name in table.column_names:
-            values = [None if value is None else str(value) for value in table.column(name).to_pylist()]
-            index = table.column_names.index(name)
-            table = table.set_column(index, name, pa.array(values, pa.string()))
-    return table
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep MLflow from drawing a progress bar for every file, unless the user asked for it."""
-    if _PROGRESS_BAR in os.environ:
-        yield
-        return
-    os.environ[_PROGRESS_BAR] = "false"
-    try:
-        yield
-    finally:
-        os.environ.pop(_PROGRESS_BAR, None)
+def _unreadable(errors: Mapping[str, BaseException]) -> list[str]:
+    return [f"{file} cannot be read: {describe(error)}" for file, error in errors.items()]

@@ -13,7 +13,7 @@ from timelapse import names
 from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
 from timelapse.fence import attempt, describe
-from timelapse.writing.client import polite_requests
+from timelapse.polite import is_refusal, polite_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,6 @@ MIN_PREFIX = 4
 
 _PAGE = 1000
 _WITH_PREDICTIONS = f"tags.`{names.TAG_SCHEMA}` LIKE '%'"
-_REFUSALS = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 def find_runs(
@@ -39,14 +38,20 @@ def find_runs(
     *,
     experiment: str | None = None,
     tracking_uri: str | None = None,
+    filter: str | None = None,  # noqa: A002 - MLflow's word
 ) -> list[Run]:
     """Return the runs that `selectors` name, in their order, each once; all runs with predictions for None.
 
+    `filter` is a condition in MLflow's language (`params.lr = '0.1'`), for a search without selectors.
+
     Raises:
-        RunError: A selector names no run or several, or MLflow does not answer.
+        RunError: A selector names no run or several, the filter is not MLflow's language, or MLflow does
+            not answer.
     """
     if selectors is None:
-        return list_runs(experiment, tracking_uri)
+        return list_runs(experiment, tracking_uri, filter=filter)
+    if filter is not None:
+        raise RunError("Name runs, or describe them by a filter, but not both: drop one of the two.")
     scope = _scope(experiment, tracking_uri)
     found = [
         _find(scope, selector) for selector in ([selectors] if isinstance(selectors, str) else selectors)
@@ -71,14 +76,29 @@ def find_run(selector: str, *, experiment: str | None = None, tracking_uri: str 
 
 
 def list_runs(
-    experiment: str | None = None, tracking_uri: str | None = None, limit: int | None = None
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    limit: int | None = None,
+    filter: str | None = None,  # noqa: A002 - MLflow's word
 ) -> list[Run]:
     """Return the runs with predictions, newest first, at most `limit` of them.
 
     Raises:
-        RunError: The experiment does not exist, or MLflow does not answer.
+        RunError: The experiment does not exist, the filter is not MLflow's language, or MLflow does not
+            answer.
     """
-    return _scope(experiment, tracking_uri).search(_WITH_PREDICTIONS, limit)
+    scope = _scope(experiment, tracking_uri)
+    if filter is None or not filter.strip():
+        return scope.search(_WITH_PREDICTIONS, limit)
+    found, error = attempt(lambda: scope.search(f"{filter} AND {_WITH_PREDICTIONS}", limit))
+    if error is None:
+        return found or []
+    if isinstance(error, RunError) and error.__cause__ is not None and is_refusal(error.__cause__):
+        raise RunError(
+            f"MLflow refuses the filter {filter!r}: {describe(error.__cause__)}. Write it as for "
+            "mlflow.search_runs, for example: params.model = 'small' AND metrics.loss < 0.5"
+        ) from error.__cause__
+    raise error
 
 
 def connect(tracking_uri: str | None = None) -> MlflowClient:
@@ -106,7 +126,7 @@ def ask(tracking_uri: str, call: Callable[[], T]) -> T:
         answer, error = attempt(call)
     if error is None:
         return answer  # type: ignore[return-value]  # no error: the answer is a T
-    verb = "refuses" if getattr(error, "error_code", None) in _REFUSALS else "does not answer"
+    verb = "refuses" if is_refusal(error) else "does not answer"
     place, reason = without_credentials(tracking_uri), without_credentials(describe(error))
     raise RunError(f"MLflow at {place} {verb}: {reason}") from error
 
@@ -162,16 +182,15 @@ class _Scope:
 
 def _scope(experiment: str | None, tracking_uri: str | None) -> _Scope:
     client = connect(tracking_uri)
-    known = experiment_names(client)
     if experiment is None:
-        return _Scope(client, known, None)
-    chosen = {key: name for key, name in known.items() if name == experiment}
-    if not chosen:
+        return _Scope(client, experiment_names(client), None)
+    found = ask(client.tracking_uri, lambda: client.get_experiment_by_name(experiment))
+    if found is None or found.lifecycle_stage != "active":
         raise RunError(
             f"There is no experiment '{experiment}' at {without_credentials(client.tracking_uri)}; "
-            f"there {_listed(sorted(known.values()))}."
+            f"there {_listed(sorted(experiment_names(client).values()))}."
         )
-    return _Scope(client, chosen, experiment)
+    return _Scope(client, {found.experiment_id: experiment}, experiment)
 
 
 def _find(scope: _Scope, selector: str) -> Run:

@@ -83,7 +83,7 @@ def score_round(
         if row.status != "ok" or row.prediction is None or reference is None:
             return row
         scores = {name: value(name, row.prediction, reference) for name in scorers}
-        return replace(row, scores={**row.scores, **scores})
+        return replace(row, scores={**scores, **row.scores})  # what came with the answer is kept
 
     predictions = tuple(scored(row) for row in round_.predictions)
     return replace(round_, predictions=predictions), list(problems.values())

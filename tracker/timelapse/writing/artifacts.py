@@ -59,6 +59,7 @@ class RunArtifacts:
         self._scorers, self._fence = scorers, fence
         self._manifest = new_manifest()
         self._samples: dict[tuple[str, str], dict[str, Any]] = {}
+        self._references: dict[str, dict[str, str | None]] = {}
         self._previous: dict[str, Round] = {}
         self._latest: Round | None = None
         self._foreign: dict[str, str] = {}
@@ -71,8 +72,10 @@ class RunArtifacts:
         """Add samples to those of the run; they are sent with the next `tidy`."""
         self._join()
         for row in table.to_pylist():
-            self._samples[row["set"], row["sample_id"]] = row
+            self._add_sample(row)
         self._manifest = with_conditions(self._manifest, about)
+        for outdated in ("files", "covers"):
+            self._manifest.pop(outdated, None)
         self._samples_changed = True
 
     def put_round(self, table: pa.Table, about: Mapping[str, Any]) -> Round:
@@ -81,12 +84,7 @@ class RunArtifacts:
         if self._samples and not self._samples_sent:  # who sees a round must find its prompts
             self.tidy()
         round_ = round_from_table(table, about["seconds"])
-        references = {
-            key: row["reference"]
-            for (set_name, key), row in self._samples.items()
-            if set_name == round_.set_name
-        }
-        round_, problems = score_round(round_, references, self._scorers)
+        round_, problems = score_round(round_, self._references.get(round_.set_name, {}), self._scorers)
         for problem in problems:
             self._fence.report(
                 problem.partition(" failed")[0], problem, "Its cells hold NaN. The training goes on."
@@ -153,6 +151,11 @@ class RunArtifacts:
         places = {file: names.round_place(file) for file in self._rounds()}
         return [at for file, at in places.items() if at and names.round_file(*at, set_name) == file]
 
+    def fingerprint(self, set_name: str) -> str | None:
+        """Return the fingerprint of a sample set, as the manifest has it."""
+        found: Mapping[str, Any] = self._manifest["sample_sets"].get(set_name, {})
+        return found.get("fingerprint")
+
     def put_text(self, file: str, text: str) -> None:
         """Send a text file."""
         self._send(file, text.encode())
@@ -171,8 +174,13 @@ class RunArtifacts:
             import pyarrow.parquet as pq
 
             for row in pq.read_table(self._fetch(names.SAMPLES_FILE)).to_pylist():
-                self._samples.setdefault((row["set"], row["sample_id"]), row)
+                if (row["set"], row["sample_id"]) not in self._samples:
+                    self._add_sample(row)
         self._joined = True
+
+    def _add_sample(self, row: dict[str, Any]) -> None:
+        self._samples[row["set"], row["sample_id"]] = row
+        self._references.setdefault(row["set"], {})[row["sample_id"]] = row["reference"]
 
     def _listed(self) -> dict[str, str]:
         """Return the paths of the run's files in MLflow, by name."""

@@ -80,7 +80,9 @@ class Delivery:
         run_id = self._run()
         resting = self._files(run_id).rest()
         if resting is not None:
-            self._client.set_tag(run_id, names.TAG_MANIFEST, str(resting))
+            main = self._files(run_id).fingerprint(names.DEFAULT_SET)
+            tags = {names.TAG_SAMPLE_SET: main} if main else {}
+            self._log(run_id, [], {names.TAG_MANIFEST: str(resting), **tags})
             self._said_live = False
 
     def _run(self) -> str:

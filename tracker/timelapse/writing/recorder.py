@@ -48,7 +48,6 @@ class Recorder:
         self.fence = fence
         self._creator = os.getpid()
         self._connect, self._scorers = connect, scorers
-        self._samples: list[bytes] = []
         self._in_memory = 0
         self.troubles: list[str] = []
         """What has gone wrong with the disk, for the run's status."""
@@ -94,8 +93,6 @@ class Recorder:
         """Take something that was logged: on disk when this returns, else in memory, which is said."""
         if os.getpid() != self._process:
             self._reopen()
-        if kind == "samples":
-            self._samples.append(data)
         entry = self._store(kind, data)
         if entry is not None and self._connect is not None:
             if self._uploader is None:
@@ -169,7 +166,7 @@ class Recorder:
 
     def _reopen(self) -> None:
         """Begin anew in a forked child: its parent goes on with the spool, the locks and the thread."""
+        samples = [entry.read() for entry in self._spool.entries() if entry.kind == "samples"]
         self._open(replace(self.header, owned=False, process=os.getpid()))
-        samples, self._samples = self._samples, []
-        for data in samples:
+        for data in samples:  # to score with
             self.record("samples", data)

@@ -102,7 +102,7 @@ def _sync_folder(folder: Path, client: MlflowClient, anywhere: bool, patience: f
         return Outcome(
             folder.name,
             "busy",
-            f"left alone: its training (process {header.process} on {header.host}) or another sync is at work",
+            f"left alone: its training (process {header.process} on {header.host}) or a sync is at work",
             header.run_id,
             header.run_name,
         )
@@ -190,7 +190,7 @@ def _reason(done: bool, trouble: BaseException | None, left: list[Entry]) -> str
         )
     if left:
         return (
-            f"{len(left)} entries are damaged, or MLflow never takes them; all others were sent. Look at them, "
-            "then remove the folder"
+            f"{len(left)} entries are damaged, or MLflow never takes them; all others were sent. Look at "
+            "them, then remove the folder"
         )
     return ""

@@ -283,4 +283,4 @@ def _is_wrong(entry: Entry, error: BaseException) -> bool:
     """Return whether a request can never be right: then it must not hold up the others."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     wrong = getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-    return (entry.kind == "numbers" and wrong) or (entry.kind in ARTIFACT_KINDS and status in (400, 413))
+    return wrong or (entry.kind in ARTIFACT_KINDS and status in (400, 413))

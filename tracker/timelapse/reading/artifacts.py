@@ -1,0 +1,200 @@
+"""A run's artifacts: which there are, and their bytes, from the cache or from where MLflow keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from contextvars import copy_context
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from timelapse import names
+from timelapse.config.redact import without_credentials
+from timelapse.fence import attempt
+from timelapse.reading.downloads import DirectDownloads
+from timelapse.reading.runs import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+    from timelapse.reading.cache import Cache
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+DOWNLOADS = 8
+"""How many files are fetched at the same time."""
+COMPUTING = 2
+"""How many threads compute at the same time: more would only hand Python's lock to and fro."""
+
+
+class Threads(AbstractContextManager["Threads"]):
+    """A bounded pool of threads; what is still waiting when its block is left is not begun."""
+
+    def __init__(self, count: int = DOWNLOADS) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="timelapse-reading")
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def all(self, calls: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], dict[str, BaseException]]:
+        """Make calls at the same time; return the results and the errors, by name, in order."""
+        waiting = {name: self._submit(attempt, call) for name, call in calls.items()}
+        results, errors = {}, {}
+        for name, future in waiting.items():
+            result, error = future.result()
+            if error is None:
+                results[name] = cast("T", result)
+            else:
+                errors[name] = error
+        return results, errors
+
+    def each(self, call: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+        """Make a call for each item at the same time; yield the results in order, raise the first error."""
+        for future in [self._submit(call, item) for item in items]:
+            yield future.result()
+
+    def _submit(self, call: Callable[[S], T], item: S) -> Future[T]:
+        return self._pool.submit(copy_context().run, call, item)  # each thread has our request settings
+
+
+class Shared(AbstractContextManager["Shared"]):
+    """What several runs have in common: the way to their server, and samples, decoded once by their hash."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.server = DirectDownloads(tracking_uri, DOWNLOADS)
+        """Fetches what the tracking server hands out."""
+        self.work = threading.Semaphore(COMPUTING)
+        """Held while tables are decoded or arranged."""
+        self._results: dict[str, Future[Any]] = {}
+        self._guard = threading.Lock()
+
+    def __exit__(self, *error: object) -> None:
+        self.server.close()
+
+    def once(self, sha256: str, call: Callable[[], T]) -> T:
+        """Return the result of the first call for this hash; a failed one does not count."""
+        with self._guard:
+            is_first = sha256 not in self._results
+            future = self._results.setdefault(sha256, Future())
+        if not is_first:
+            result: T = future.result()
+            return result
+        outcome, error = attempt(call)
+        if error is None:
+            future.set_result(outcome)
+            return cast("T", outcome)
+        with self._guard:
+            del self._results[sha256]
+        future.set_exception(error)
+        raise error
+
+
+class RunArtifacts:
+    """The files in the folder `timelapse/` of one run."""
+
+    def __init__(self, client: MlflowClient, run: Run, cache: Cache, shared: Shared) -> None:
+        self.tags: Mapping[str, str] = run.data.tags
+        """The run's tags, as they were when the run was found."""
+        self.shared = shared
+        """What this run has in common with others."""
+        self._run, self._cache = run, cache
+        self._tracking_uri = client.tracking_uri
+
+    def sizes(self) -> dict[str, int | None]:
+        """Ask which files there are; return their sizes in bytes (None if the store does not say).
+
+        Raises:
+            RunError: MLflow does not answer, or refuses.
+        """
+        listed = ask(self._tracking_uri, lambda: self._store.list_artifacts(names.ARTIFACT_FOLDER))
+        return {PurePosixPath(item.path).name: item.file_size for item in listed if not item.is_dir}
+
+    def current(self, file: str) -> bytes:
+        """Return a file as it is now: for those that are written over."""
+        path = f"{names.ARTIFACT_FOLDER}/{file}"
+        if (local := self._store.get_local_path(path)) is not None:
+            return Path(local).read_bytes()
+        if (content := self.shared.server.get(self._store, path)) is not None:
+            return content
+        return self._downloaded(path)
+
+    def _downloaded(self, path: str) -> bytes:
+        """Return a file as MLflow fetches it, with its own retries and errors."""
+        handle, aside = tempfile.mkstemp(prefix="timelapse-")
+        os.close(handle)
+        try:
+            # The public `download_artifacts` asks for a listing before each file, and takes threads of its
+            # own; this is the method that every artifact store of MLflow's implements.
+            self._store._download_file(path, aside)  # type: ignore[no-untyped-call]
+            return Path(aside).read_bytes()
+        finally:
+            Path(aside).unlink(missing_ok=True)
+
+    def verified(self, file: str, sha256: str, decode: Callable[[bytes], T]) -> T:
+        """Return a file, decoded, whose content has this SHA-256 (64 hexadecimal digits); cached by it.
+
+        Raises:
+            ValueError: The file has other content now.
+        """
+
+        def fetch() -> bytes:
+            content = self.current(file)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ValueError("its content is not what the manifest says (SHA-256 differs)")
+            return content
+
+        return self._cached(sha256, fetch, decode)
+
+    def immutable(self, file: str, size: int | None, decode: Callable[[bytes], T]) -> T:
+        """Return a file, decoded, that is never written over; cached by its run, name and size.
+
+        Raises:
+            ValueError: What came has another size than the listing said.
+        """
+
+        def fetch() -> bytes:
+            content = self.current(file)
+            if size is not None and len(content) != size:
+                raise ValueError(f"it has {len(content)} bytes, and should have {size}")
+            return content
+
+        if size is None:
+            return decode(fetch())
+        place = [without_credentials(self._tracking_uri), self._run.info.run_id, file, size]
+        return self._cached(hashlib.sha256(json.dumps(place).encode()).hexdigest(), fetch, decode)
+
+    def _cached(self, key: str, fetch: Callable[[], bytes], decode: Callable[[bytes], T]) -> T:
+        """Decode what the cache has, else what is fetched, which is cached only if it can be decoded."""
+        if urlsplit(self._run.info.artifact_uri or "").scheme in ("", "file"):  # nothing to gain
+            return decode(fetch())
+        content = self._cache.get(key)
+        is_new = content is None
+        if content is None:
+            content = fetch()
+        with self.shared.work:
+            decoded = decode(content)
+        if is_new:
+            self._cache.put(key, content)
+        return decoded
+
+    @cached_property
+    def _store(self) -> ArtifactRepository:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
+
+        place = add_databricks_profile_info_to_artifact_uri(  # type: ignore[no-untyped-call]
+            self._run.info.artifact_uri, self._tracking_uri
+        )
+        return get_artifact_repository(place, tracking_uri=self._tracking_uri)

@@ -1,0 +1,109 @@
+"""Artifacts that MLflow's server hands out, over one session: what a request needs is worked out once.
+
+MLflow works out headers, credentials and proxies anew for every file: longer than it takes to fetch a small
+one. What it would send is sent here, too; whatever is not plain is left to MLflow's own way.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import requests
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+    from mlflow.utils.rest_utils import MlflowHostCreds
+
+
+_CHUNK = 1 << 20
+"""How many bytes are read at a time; by default requests reads 10 kB, which costs more than the network."""
+
+
+class DirectDownloads:
+    """Fetches files from one MLflow server, for the time of one reading; several threads may use it.
+
+    Args:
+        tracking_uri: The server. Nothing is sent anywhere else, and no redirect is followed.
+        connections: How many connections are kept.
+    """
+
+    def __init__(self, tracking_uri: str, connections: int) -> None:
+        self._tracking_uri, self._connections = tracking_uri, connections
+        self._guard = threading.Lock()
+        self._session: requests.Session | None = None
+        self._settings: dict[str, Any] = {}
+        self._tried = False
+
+    def get(self, store: ArtifactRepository, path: str) -> bytes | None:
+        """Return a file of a store; None if it is not for us, or the answer is anything but the file."""
+        import requests
+        from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
+        if not self._serves(store) or (session := self._opened()) is None:
+            return None
+        try:
+            request = session.prepare_request(requests.Request("GET", f"{store.artifact_uri}/{path}"))
+            timeout = MLFLOW_HTTP_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
+            with session.send(request, timeout=timeout, allow_redirects=False, **self._settings) as answer:
+                is_file = answer.status_code == requests.codes.ok
+                return b"".join(answer.iter_content(_CHUNK)) if is_file else None
+        except requests.RequestException:
+            return None
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            self._session.close()
+
+    def _serves(self, store: ArtifactRepository) -> bool:
+        """Return whether the store's files come through the tracking server itself, from the same host."""
+        from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+        if type(store) is not MlflowArtifactsRepository:
+            return False
+        return urlsplit(store.artifact_uri)[:2] == urlsplit(self._tracking_uri)[:2]
+
+    def _opened(self) -> requests.Session | None:
+        """Return the session; None if the credentials are of a kind that signs each request by itself."""
+        with self._guard:
+            if not self._tried:
+                self._tried = True
+                self._open()
+        return self._session
+
+    def _open(self) -> None:
+        import requests
+        from mlflow.utils.credentials import get_default_host_creds
+        from requests.adapters import HTTPAdapter
+
+        credentials = get_default_host_creds(self._tracking_uri)  # type: ignore[no-untyped-call]
+        if credentials.aws_sigv4 or credentials.auth:
+            return
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(pool_maxsize=self._connections))
+        session.headers.update(_headers(credentials))
+        # As `Session.request` does each time: proxies and certificates from the environment.
+        settings = session.merge_environment_settings(
+            self._tracking_uri, {}, True, credentials.verify, credentials.client_cert_path
+        )
+        self._session, self._settings = session, dict(settings)
+
+
+def _headers(credentials: MlflowHostCreds) -> dict[str, str]:
+    """Return the headers that MLflow sends with every request."""
+    from mlflow.tracking.request_header.registry import resolve_request_headers
+    from mlflow.utils.workspace_context import get_request_workspace
+    from mlflow.utils.workspace_utils import WORKSPACE_HEADER_NAME
+
+    headers: dict[str, str] = dict(resolve_request_headers())  # type: ignore[no-untyped-call]
+    if workspace := get_request_workspace():
+        headers.setdefault(WORKSPACE_HEADER_NAME, workspace)
+    if credentials.username and credentials.password:
+        pair = f"{credentials.username}:{credentials.password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    elif credentials.token:
+        headers["Authorization"] = f"Bearer {credentials.token}"
+    return headers

@@ -1,0 +1,131 @@
+"""Stored files as Arrow tables: checked, with the types that they should have, one below the other."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from timelapse.rounds import round_schema
+from timelapse.tables import samples_table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    import pyarrow as pa
+
+_KEY = ("sample_id", "step")
+
+
+def read_round(content: bytes, skip: Collection[str] = ()) -> pa.Table:
+    """Return the rows of one or several rounds: `round_schema`'s columns, then the user's, without `skip`.
+
+    Raises:
+        ValueError: It is no Parquet file, has no `sample_id` or `step`, or rows without them.
+    """
+    table = _read(content, skip)
+    _check_key(table, _KEY)
+    return _completed(table, no_rounds(skip).schema)
+
+
+def no_rounds(skip: Collection[str] = ()) -> pa.Table:
+    """Return the columns of rounds that are not in `skip`, without rows."""
+    return _no_rounds(frozenset(skip))
+
+
+@cache
+def _no_rounds(skip: frozenset[str]) -> pa.Table:
+    schema = round_schema()
+    return schema.empty_table().select([name for name in schema.names if name not in skip])
+
+
+def read_samples(content: bytes) -> pa.Table:
+    """Return a run's samples with the columns of `samples_table`; one that the file lacks is null.
+
+    Raises:
+        ValueError: It is no Parquet file, or has no `sample_id` or rows without it.
+    """
+    table = _read(content, ())
+    _check_key(table, ("sample_id",))
+    return _completed(table, samples_table([], {}).schema)
+
+
+def stacked(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[str]]:
+    """Return tables one below the other with the union of their columns, and what did not fit together.
+
+    A column whose types cannot be united becomes text, and a sentence says so.
+    """
+    import pyarrow as pa
+
+    if all(table.schema == tables[0].schema for table in tables):
+        return pa.concat_tables(tables), []
+    types: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for field in table.schema:
+            types.setdefault(field.name, set()).add(field.type)
+    torn = sorted(name for name, found in types.items() if not _unite(found))
+    whole = pa.concat_tables([_as_text(table, torn) for table in tables], promote_options="permissive")
+    return whole, [f"column '{name}' has types that do not fit together: read as text" for name in torn]
+
+
+def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of any type as text, nulls kept; nested values in Python's notation."""
+    import pyarrow as pa
+
+    return pa.chunked_array(
+        [[None if value is None else str(value) for value in column.to_pylist()]], pa.string()
+    )
+
+
+def _read(content: bytes, skip: Collection[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(content))
+    wanted = [name for name in file.schema_arrow.names if name not in skip] if skip else None
+    return file.read(columns=wanted, use_threads=False)  # files are small, and read side by side
+
+
+def _check_key(table: pa.Table, key: Iterable[str]) -> None:
+    missing = [name for name in key if name not in table.column_names]
+    if missing:
+        raise ValueError(f"it has no column {' and '.join(missing)}")
+    empty = [name for name in key if table.column(name).null_count]
+    if empty:
+        raise ValueError(f"it has rows without {' and '.join(empty)}")
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with a schema's columns first, in its order and types; missing ones are null."""
+    import pyarrow as pa
+
+    if table.schema.equals(schema):
+        return table
+    extra = [field for field in table.schema if field.name not in schema.names]
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    columns += [table.column(field.name) for field in extra]
+    return pa.Table.from_arrays(columns, schema=pa.schema([*schema, *extra]))
+
+
+def _unite(types: set[pa.DataType]) -> bool:
+    import pyarrow as pa
+
+    if len(types) == 1:
+        return True
+    schemas = [pa.schema([("column", kind)]) for kind in types]
+    try:
+        pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return False
+    return True
+
+
+def _as_text(table: pa.Table, columns: Iterable[str]) -> pa.Table:
+    for name in columns:
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, texts(table.column(name)))
+    return table
