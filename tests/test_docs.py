@@ -9,9 +9,11 @@ from typing import Any
 
 import mlflow
 import pytest
+from stored_runs import make_round, make_samples
 from tiny import make_llama, make_tokenizer, training_set
 from trl import SFTConfig
 
+from timelapse import start_run
 from timelapse.config.file import load_config
 from timelapse.config.model import Config
 from timelapse.formats.adapters import FORMATS
@@ -65,6 +67,30 @@ def test_the_code_of_the_docs_runs(page: str, tmp_path: Path, monkeypatch: pytes
         exec(compile(code, page, "exec"), {})
 
 
+def test_the_code_on_writing_runs(tracking: mlflow.MlflowClient) -> None:
+    [code] = blocks(ROOT / "docs" / "writing.md", "python")
+    exec(compile(code, "writing.md", "exec"), {})
+    experiment = tracking.get_experiment_by_name("verbs")
+    runs = tracking.search_runs([experiment.experiment_id])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [
+        ("first", "FINISHED"),
+        ("second", "FINISHED"),
+    ]
+
+
+def test_the_code_on_reading_runs(tracking: mlflow.MlflowClient) -> None:
+    samples = make_samples()
+    with start_run() as run:
+        run.log_samples(samples)
+        for step in (0, 10):
+            run.log_round(make_round(samples, step))
+    for code in blocks(ROOT / "docs" / "reading.md", "python"):
+        given: dict[str, Any] = {}
+        exec(compile(code, "reading.md", "exec"), given)
+        if "best" in given:
+            assert given["best"]["step"].tolist() == [0] * 3
+
+
 def test_every_format_is_documented() -> None:
     text = (ROOT / "docs" / "samples.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.M) == [format_.name for format_ in FORMATS]
@@ -88,8 +114,8 @@ def test_the_documented_configuration_is_whole_and_loads_without_a_note(tmp_path
 def test_the_commands_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     console = "\n".join(blocks(ROOT / "README.md", "console") + blocks(ROOT / "CONTRIBUTING.md", "console"))
-    targets = set(re.findall(r"^make (\w+)", console, re.M))
-    assert targets == {"demo", "test", "check", "format"}
+    targets = set(re.findall(r"^make ([\w-]+)", console, re.M))
+    assert targets == {"demo", "test", "check", "format", "test-faults", "bench-write", "bench-read"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")

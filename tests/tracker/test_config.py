@@ -75,6 +75,7 @@ def test_the_smallest_config_has_the_documented_defaults():
     assert config.predictions.model_dump() == {
         "enabled": True,
         "samples_path": None,
+        "sample_set": None,
         "sample_count": 5,
         "samples_from": "eval",
         "sample_frequency": "epoch",
