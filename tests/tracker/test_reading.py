@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import socket
@@ -19,6 +20,7 @@ from timelapse.reading.frames import COLUMNS
 from timelapse.reading.loader import load_rounds
 from timelapse.reading.records import latest_rounds, stored_samples
 from timelapse.reading.runs import find_run, find_runs, list_runs
+from timelapse.resting import RestingFiles
 from timelapse.rounds import round_table
 
 if TYPE_CHECKING:
@@ -184,6 +186,35 @@ def test_rounds_and_samples_come_back_as_they_were_written(place: Any) -> None:
     ]
 
 
+def test_a_finished_runs_tag_says_what_its_files_hold(own_place: Any) -> None:
+    with start_run("rested", experiment="own", tracking_uri=own_place.uri) as run:
+        run.log_samples(own_place.samples)
+        run.log_round(own_place.round(0, ["went", "forgot", "sang"]))
+    with start_run("no rounds", experiment="own", tracking_uri=own_place.uri) as empty:
+        empty.log_samples(own_place.samples)
+    kept = (names.MANIFEST_FILE, names.SAMPLES_FILE, names.ROUNDS_FILE)
+    tags, digests = [], []
+    for each in (run, empty):
+        tags.append(own_place.client.get_run(each.run_id).data.tags[names.TAG_MANIFEST])
+        folder = next((own_place.folder / "artifacts").rglob(f"{each.run_id}/artifacts/timelapse"))
+        files = [folder / name for name in kept if (folder / name).exists()]
+        digests.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+
+    assert tags == [",".join(digests[0]), digests[1][0]]
+    assert RestingFiles.parse(tags[0]) == RestingFiles(*digests[0])
+    assert RestingFiles.parse(tags[1]) == RestingFiles(digests[1][0], None, None)
+
+
+A_DIGEST = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "live", A_DIGEST[1:], f"{A_DIGEST},{A_DIGEST}", f"{A_DIGEST},,", f"{A_DIGEST}\n", "A" * 64]
+)
+def test_a_tag_that_is_no_digests_says_nothing(tag: str) -> None:
+    assert RestingFiles.parse(tag) is None
+
+
 def test_every_attempt_is_kept_and_the_latest_counts(place: Any) -> None:
     loaded = load_rounds(place.client, place.ids["long"])
 
@@ -260,7 +291,7 @@ def test_a_score_named_like_a_column_gets_a_prefix(own_place: Any) -> None:
 
     frame = load_predictions("scores", tracking_uri=own_place.uri)
 
-    assert list(frame.columns)[len(COLUMNS) :] == ["score_seconds", "mine", "exact_match", "edit_similarity"]
+    assert list(frame.columns)[len(COLUMNS) :] == ["exact_match", "edit_similarity", "score_seconds", "mine"]
     assert frame["score_seconds"].tolist() == [0.5] * 3
     assert frame["seconds"].isna().all()
 
@@ -275,6 +306,8 @@ def test_damage_is_reported_and_the_rest_is_read(own_place: Any) -> None:
     (folder / "round-00000001.parquet").write_bytes(whole[: len(whole) // 2])
     pq.write_table(pa.table({"something": [1]}), folder / "round-00000002.parquet")
     (folder / names.SAMPLES_FILE).write_bytes(b"not parquet")
+    for file in (names.MANIFEST_FILE, names.ROUNDS_FILE):  # as while the training still runs
+        (folder / file).unlink(missing_ok=True)
 
     with pytest.warns(TimelapseWarning, match=r"Not everything could be read: .*and 2 more") as caught:
         frame = load_predictions("torn", tracking_uri=own_place.uri)
@@ -301,6 +334,7 @@ def test_columns_of_the_users_survive_even_where_their_types_differ(own_place: A
         file = tmp_path / names.round_file(step)
         pq.write_table(table, file)
         own_place.client.log_artifact(run.run_id, str(file), names.ARTIFACT_FOLDER)
+    own_place.client.set_tag(run.run_id, names.TAG_MANIFEST, "live")
 
     loaded = load_rounds(own_place.client, run.run_id)
 

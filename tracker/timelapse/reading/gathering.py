@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Rounds = Literal["all", "last", "best"] | int | Sequence[int]
 
-RUNS_AT_A_TIME = 8
+RUNS_AT_A_TIME = 4
 """How many runs are read at the same time: each holds all its rounds until the wanted ones are chosen."""
 
 _RETRIES = 1
