@@ -63,6 +63,7 @@ def test_the_table_has_the_same_rows_and_a_summary(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TIMELAPSE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "spool" / "20260101-000000-abcdef01").mkdir(parents=True)
+    (tmp_path / "spool" / "20260101-000000-abcdef01" / "run.json").write_text("{}")
     (tmp_path / "spool").chmod(0o700)
     result = CliRunner().invoke(main, ["doctor", "--tracking-uri", mlflow.get_tracking_uri()])
 

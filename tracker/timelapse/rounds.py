@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 from timelapse.names import DEFAULT_SET
 
@@ -72,6 +74,13 @@ class Round:
         return tuple(row for row in self.predictions if row.status == "error")
 
 
+_PREDICTION_FIELDS = (
+    *("sample_id", "generation", "prediction", "status", "error", "finish_reason", "prompt_tokens"),
+    *("prediction_tokens", "mean_logprob", "reference_nll", "seconds"),
+)
+
+
+@cache
 def round_schema() -> pa.Schema:
     """Return the Arrow schema of a round file, in the order of its columns."""
     import pyarrow as pa
@@ -109,22 +118,21 @@ def round_table(round_: Round) -> pa.Table:
     import pyarrow as pa
 
     rows = round_.predictions
-    columns = {
+    given = zip(*map(attrgetter(*_PREDICTION_FIELDS), rows), strict=True)
+    columns: dict[str, Any] = dict(zip(_PREDICTION_FIELDS, given, strict=True)) if rows else {}
+    for name in ("prediction", "error"):
+        columns[name] = [storable(text) for text in columns.get(name, ())]
+    columns |= {
         "set": pa.repeat(round_.set_name, len(rows)),
         "attempt": pa.repeat(pa.scalar(round_.attempt, pa.int32()), len(rows)),
         "step": pa.repeat(pa.scalar(round_.step, pa.int64()), len(rows)),
         "epoch": pa.repeat(pa.scalar(round_.epoch, pa.float64()), len(rows)),
         "trigger": pa.repeat(round_.trigger, len(rows)),
-        "prediction": [storable(row.prediction) for row in rows],
-        "error": [storable(row.error) for row in rows],
         "scores": [list(row.scores.items()) for row in rows],
-        "validations": [[] for _ in rows],
+        "validations": [[]] * len(rows),
     }
     schema = round_schema()
-    for name in schema.names:
-        if name not in columns:
-            columns[name] = [getattr(row, name) for row in rows]
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    return pa.table({name: columns.get(name, []) for name in schema.names}, schema=schema)
 
 
 def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
@@ -178,10 +186,6 @@ def with_attempt(table: pa.Table, attempt: int) -> pa.Table:
 
 def storable(text: str | None) -> str | None:
     """Return text that UTF-8 can hold: lone surrogates, which no file can hold, become U+FFFD."""
-    return None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-_PREDICTION_FIELDS = frozenset(
-    {"sample_id", "prediction", "status", "error", "finish_reason", "prompt_tokens", "prediction_tokens"}
-    | {"mean_logprob", "reference_nll", "seconds", "generation"}
-)
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -16,7 +16,7 @@ from timelapse.writing.entries import ARTIFACT_KINDS, DamagedEntryError, Entry
 if TYPE_CHECKING:
     from timelapse.writing.delivery import Delivery
 
-QUIET_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 0.5
+QUIET_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 1.0
 """While entries keep coming in, the thread that logs them has the processor: sending begins when it has been
 quiet for a moment, or after this long."""
 REACHING = "sending to MLflow"
