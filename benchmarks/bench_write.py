@@ -188,12 +188,9 @@ def run_all(options: argparse.Namespace, folder: Path, samples: SampleSet, round
     if peers:
         line("caller's median / trackio.log of the same table", median / statistics.mean(peers), 1.0)
     line("total until stored / bare loop of the same files and metrics", total / loop, 1.2)
-    line(
-        f"mlflow.log_table at its {options.tables}th append / our total per round",
-        appended / (total / len(rounds)),
-        20,
-        at_least=True,
-    )
+    name = f"mlflow.log_table at its {options.tables}th append"
+    line(f"{name} / caller's median", appended / median, 20, at_least=True)
+    print(f"{name + ' / our total per round, in the background':<82} {appended * len(rounds) / total:8.2f}")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from timelapse.writing.entries import ARTIFACT_KINDS, DamagedEntryError, Entry
 if TYPE_CHECKING:
     from timelapse.writing.delivery import Delivery
 
-QUIET_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 1.0
+QUIET_SECONDS, LONGEST_WAIT_SECONDS, MOST_WAITING = 0.05, 2.0, 2000
 """While entries keep coming in, the thread that logs them has the processor: sending begins when it has been
-quiet for a moment, or after this long."""
+quiet for a moment, after this long, or when so many entries wait."""
 REACHING = "sending to MLflow"
 """What a fence calls the activity that fails while MLflow is away: it is said once."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -224,7 +224,12 @@ class Uploader:
     def _seconds_of_quiet(self) -> float:
         """Return how long to stand back for the thread that is logging just now."""
         now = time.monotonic()
-        if self._draining or now - max(self._tried_at, self._burst_at) > LONGEST_WAIT_SECONDS:
+        waiting = len(self._artifacts.entries) + len(self._numbers.entries)
+        if (
+            self._draining
+            or waiting > MOST_WAITING
+            or now - max(self._tried_at, self._burst_at) > LONGEST_WAIT_SECONDS
+        ):
             return 0.0
         return max(0.0, self._added_at + QUIET_SECONDS - now)
 
