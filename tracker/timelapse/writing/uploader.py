@@ -156,8 +156,9 @@ class Uploader:
                 if left <= 0:
                     break
                 self._wake.wait(left)
+            unfinished = self._is_unfinished()
             self._rest = self._draining = False
-            return not self._is_unfinished()
+            return not unfinished
 
     def stop(self, seconds: float) -> None:
         """End the thread after its present request, for which it is given some seconds."""
@@ -173,7 +174,8 @@ class Uploader:
             self._thread.start()
 
     def _is_unfinished(self) -> bool:
-        return bool(self._artifacts.entries or self._numbers.entries or self._rest or self._busy)
+        waiting = bool(self._artifacts.entries or self._numbers.entries)
+        return waiting or self._busy or self._has_chores()
 
     def _is_hopeless(self) -> bool:
         """Return whether MLflow is there and has refused all that still waits."""
@@ -190,11 +192,12 @@ class Uploader:
         return at_the_end and not self._end_now and bool(self._artifacts.entries or self._rest)
 
     def _has_work(self, lane: Lane) -> bool:
-        if lane.entries:
-            return True
-        return lane is self._artifacts and (
-            self._rest or (self._untidy and time.monotonic() >= self._tidy_at)
-        )
+        return bool(lane.entries) or (lane is self._artifacts and self._has_chores())
+
+    def _has_chores(self) -> bool:
+        """Return whether the run's files are to be completed: seldom, unless somebody waits for it."""
+        may_tidy = self._draining or time.monotonic() >= self._tidy_at
+        return self._rest or (self._untidy and may_tidy)
 
     def _work(self) -> None:
         while True:
