@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse import endings, names
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from timelapse.config.model import Config
 
 
+CREATION_SECONDS = 30.0
+"""How long MLflow may take to create a run."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -127,8 +130,8 @@ def open_run(
     scorers = SCORERS if scorers is None else scorers
     known = _known(target, activate=activate)
     if known.run_id and not offline:
-        deliver_leftovers(known.run_id, mlflow.MlflowClient)
-    connect = None if offline else mlflow.MlflowClient
+        deliver_leftovers(known.run_id, partial(mlflow.MlflowClient, uri))
+    connect = None if offline else partial(mlflow.MlflowClient, uri)
     recorder = Recorder(_header(target, known, uri, scorers), connect, scorers, Fence())
     opened = _Opened(None, fresh=known.run_id is None)
     if not offline:
@@ -259,6 +262,8 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
         if known.run_id:
             _check_not_deleted(known.run_id)
             _dress(target, known.run_id)
+            if known.owned:  # a sync of the process that had it before must not end it
+                mlflow.MlflowClient().set_tag(known.run_id, names.TAG_TOKEN, token)
         if known.active:
             return _Opened(active, fresh=False)
         if known.run_id and known.owned:
@@ -267,13 +272,23 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
             return _Opened(mlflow.MlflowClient().get_run(known.run_id), fresh=False)
         experiment_id = _experiment_id(target.experiment) if target.experiment else None
         random.seed()  # undone above; MLflow would name every run of a seeded training alike
-        run = mlflow.start_run(
+        return _Opened(_start(target, token, experiment_id), fresh=True)
+
+
+def _start(target: RunTarget, token: str, experiment_id: str | None) -> Run:
+    """Start a new run, with one request: a second one after a lost answer would make a second run.
+
+    If the answer is lost, the run is found again by its token.
+    """
+    import mlflow
+
+    with polite_requests(retries=0, timeout=CREATION_SECONDS):
+        return mlflow.start_run(
             experiment_id=experiment_id,
             run_name=target.run_name,
             tags={**(target.tags or {}), names.TAG_TOKEN: token},
             nested=target.nested,
         )
-        return _Opened(run, fresh=True)
 
 
 def _check_not_deleted(run_id: str) -> None:

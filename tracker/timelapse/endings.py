@@ -144,8 +144,9 @@ def _chained_in_threads(previous: Callable[[Any], object]) -> Callable[[Any], No
 
 def _crashed(error: BaseException) -> None:
     """End the runs of this thread: an error has ended it. The other threads go on to their own end."""
+    at_a_prompt = hasattr(sys, "ps1") or bool(sys.flags.interactive)  # there an error ends one line, no more
     for entry in _ours():
-        if entry.thread == threading.get_ident():
+        if entry.thread == threading.get_ident() and (entry.in_cells or not at_a_prompt):
             attempt(partial(entry.end, *verdict(error)))
 
 

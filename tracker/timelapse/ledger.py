@@ -32,6 +32,7 @@ class Ledger:
     def __init__(self, ask: Callable[[], tuple[MlflowClient, str] | None], *, fresh: bool) -> None:
         self._ask = ask
         self._stored = attempts.Stored() if fresh else None
+        self._failed = False
         self._samples: dict[str, KnownSamples] = {}
         self._attempts: dict[str, int] = {}
         self._logged: dict[Place, int] = {}
@@ -40,7 +41,10 @@ class Ledger:
 
     @property
     def is_tentative(self) -> bool:
-        """Whether MLflow has not told what the run holds, so that attempts may have to be counted on."""
+        """Whether MLflow has not told what the run holds, so that attempts may have to be counted on.
+
+        Once it has not, it is not asked again: what was guessed stays a guess, and nobody waits for it twice.
+        """
         return self._held() is None
 
     def rounds(self) -> int:
@@ -107,8 +111,9 @@ class Ledger:
 
     def _held(self) -> attempts.Stored | None:
         """Return what MLflow held when it was first asked; None if it does not answer."""
-        if self._stored is None and (asked := self._ask()) is not None:
-            self._stored, _error = attempt(lambda: attempts.stored(*asked))
+        if self._stored is None and not self._failed and (asked := self._ask()) is not None:
+            self._stored, error = attempt(lambda: attempts.stored(*asked))
+            self._failed = error is not None
         return self._stored
 
     def _difference(self, samples: SampleSet) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from timelapse.links import run_link, show_command
 from timelapse.polite import TIMEOUT_SECONDS, polite_requests
 from timelapse.provenance import package_versions
 from timelapse.randomness import untouched_random_state
-from timelapse.rounds import round_table, with_attempt
+from timelapse.rounds import round_table, storable, with_attempt
 from timelapse.tables import samples_schema, samples_table
 from timelapse.writing.entries import pack, pack_table
 
@@ -125,10 +126,13 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         nothing; other answers at the same step and attempt are kept as the next attempt.
         """
         with self.fence.guard("keeping a round", "It is lost; the training goes on."):
+            if not round_.predictions:
+                raise ValueError(f"the round at step {round_.step} holds no predictions")
             if round_.failed:
                 failed, rows = len(round_.failed), len(round_.predictions)
                 self.degrade(f"{failed} of {rows} rows failed at step {round_.step}")
-            about = {"seconds": round_.seconds, "metrics": dict(metrics or {})}
+            extra = {name: float(value) for name, value in (metrics or {}).items()}
+            about = {"seconds": round_.seconds, "metrics": extra}
             self._record_round(round_table(round_), (round_.set_name, round_.step, round_.attempt), about)
 
     def log_predictions(
@@ -187,9 +191,10 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log numbers of the training itself (loss, learning rate) under their own names."""
-        now = time.time_ns() // 1_000_000
-        points = [[name, float(value), now, step] for name, value in metrics.items()]
-        self._recorder.record("numbers", pack({"metrics": points}))
+        with self.fence.guard("logging metrics", "They are lost; the training goes on."):
+            now, at = time.time_ns() // 1_000_000, operator.index(step)
+            points = [[str(name), float(value), now, at] for name, value in metrics.items()]
+            self._recorder.record("numbers", pack({"metrics": points}))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters under the prefix `timelapse.`, cut at MLflow's limit of 6,000 characters.
@@ -197,17 +202,22 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         MLflow keeps a parameter's first value for ever: another one becomes the tag
         `timelapse.changed.<name>`.
         """
-        named = {names.PARAM_PREFIX + name: str(value)[:6000] for name, value in params.items()}
-        self._recorder.record("numbers", pack({"params": named}))
+        with self.fence.guard("logging parameters", "They are lost; the training goes on."):
+            named = {names.PARAM_PREFIX + name: _storable(value)[:6000] for name, value in params.items()}
+            self._recorder.record("numbers", pack({"params": named}))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the MLflow run, cut at its limit of 8,000 characters."""
-        short = {key: str(value)[:8000] for key, value in tags.items()}
-        self._recorder.record("numbers", pack({"tags": short}))
+        with self.fence.guard("setting tags", "They are lost; the training goes on."):
+            short = {str(key): _storable(value)[:8000] for key, value in tags.items()}
+            self._recorder.record("numbers", pack({"tags": short}))
 
     def log_text(self, text: str, file: str) -> None:
-        """Store a text as the artifact `timelapse/<file>`."""
-        self._recorder.record("file", pack({"name": file, "text": text}))
+        """Store a text as the artifact `timelapse/<file>`; `file` is a plain name without folders."""
+        with self.fence.guard(f"storing {file}", "It is lost; the training goes on."):
+            if PurePath(file).name != file:
+                raise ValueError(f"{file!r} is no plain file name")
+            self._recorder.record("file", pack({"name": file, "text": _storable(text)}))
 
     def disable(self, reason: str) -> None:
         """Say that no predictions will be made in this run, and why."""
@@ -397,6 +407,11 @@ def _whole_step(step: Any) -> int:
     if isinstance(step, bool) or not hasattr(step, "__index__") or operator.index(step) < 0:
         raise SampleError(f"step={step!r} is no step: give a whole number from 0.")
     return operator.index(step)
+
+
+def _storable(value: Any) -> str:
+    """Return any value as a text that UTF-8 can hold; an argument of the shell may be none."""
+    return storable(str(value)) or ""
 
 
 def _sum(column: pa.ChunkedArray) -> float:

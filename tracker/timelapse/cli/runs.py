@@ -32,7 +32,12 @@ SCORES = ("exact_match", "edit_similarity")
 )
 @format_option
 def runs(experiment: str | None, tracking_uri: str | None, limit: int, output: str) -> None:
-    """List the runs that hold predictions, newest first."""
+    r"""List the runs that hold predictions, newest first.
+
+    \b
+    Example:
+      timelapse runs --experiment verbs --limit 5
+    """
     from timelapse.reading.runs import ask, connect, experiment_names, list_runs
 
     found = list_runs(experiment, tracking_uri, limit + 1)

@@ -108,9 +108,14 @@ def show(
     limit: int | None,
     output: str,
 ) -> None:
-    """Show a run's rounds and scores, and how its answers evolved.
+    r"""Show a run's rounds and scores, and how its answers evolved.
 
     RUN is a run's id, the beginning of its id, its name, or `last`: the newest run with predictions.
+
+    \b
+    Example:
+      timelapse show last --experiment verbs
+      timelapse show last --sample 3
     """
     from timelapse.cli import evolution
 

@@ -72,7 +72,8 @@ class RunArtifacts:
         """Add samples to those of the run; they are sent with the next `tidy`."""
         self._join()
         for row in table.to_pylist():
-            self._add_sample(row)
+            before = self._samples.get((row["set"], row["sample_id"]), {})
+            self._add_sample({key: before.get(key) if new is None else new for key, new in row.items()})
         self._manifest = with_conditions(self._manifest, about)
         for outdated in ("files", "covers"):
             self._manifest.pop(outdated, None)
@@ -244,7 +245,7 @@ class RunArtifacts:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             aside = self._folder / f".{file}.part"
             aside.write_bytes(data)
-            return aside.rename(self._folder / file)
+            return aside.replace(self._folder / file)
         except OSError:
             if self._elsewhere is None:
                 self._elsewhere = tempfile.TemporaryDirectory(prefix="timelapse-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timelapse.errors import SpoolError
-from timelapse.fence import Fence, describe, warn
+from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.scoring.scorers import Scorer
 from timelapse.writing.delivery import Delivery
 from timelapse.writing.entries import Entry, Kind
@@ -54,7 +55,7 @@ class Recorder:
         self._open(header)
 
     def _open(self, header: Header) -> None:
-        self._process = os.getpid()
+        self._process, self._closed = os.getpid(), False
         self._temporary: Path | None = None
         self._spool = self._make_spool(header)
         self._uploader: Uploader | None = None
@@ -91,7 +92,7 @@ class Recorder:
 
     def record(self, kind: Kind, data: bytes) -> None:
         """Take something that was logged: on disk when this returns, else in memory, which is said."""
-        if os.getpid() != self._process:
+        if self._closed or os.getpid() != self._process:
             self._reopen()
         entry = self._store(kind, data)
         if entry is not None and self._connect is not None:
@@ -126,6 +127,7 @@ class Recorder:
         """Stop sending, and let go of the spool; its folder goes if all is `done`."""
         if os.getpid() != self._process:
             return
+        self._closed = True
         if self._uploader is not None:
             self._uploader.stop(STOP_SECONDS)
         self._spool.close(remove=done)
@@ -165,8 +167,19 @@ class Recorder:
             return Spool.create(header, root)
 
     def _reopen(self) -> None:
-        """Begin anew in a forked child: its parent goes on with the spool, the locks and the thread."""
-        samples = [entry.read() for entry in self._spool.entries() if entry.kind == "samples"]
+        """Begin anew in a forked child, whose parent goes on with the spool, the locks and the thread.
+
+        And behind a run's end, for what is logged late: it is sent, but the run's end stays as it was.
+        """
+        samples, _error = attempt(self._stored_samples)  # the folder may be gone
+        atexit.register(self._close_late)
         self._open(replace(self.header, owned=False, process=os.getpid()))
-        for data in samples:  # to score with
+        for data in samples or ():  # to score with
             self.record("samples", data)
+
+    def _stored_samples(self) -> list[bytes]:
+        return [entry.read() for entry in self._spool.entries() if entry.kind == "samples"]
+
+    def _close_late(self) -> None:
+        if not self._closed and os.getpid() == self._process:
+            self.close(done=self.settle(STOP_SECONDS, rest=not self.forked))

@@ -44,12 +44,12 @@ def spool_limit() -> int:
     Raises:
         SpoolError: The variable is no positive number.
     """
-    text = os.environ.get("TIMELAPSE_SPOOL_MB", str(DEFAULT_LIMIT_MB))
+    text = os.environ.get("TIMELAPSE_SPOOL_MB") or str(DEFAULT_LIMIT_MB)
     try:
         limit = float(text)
     except ValueError:
         limit = 0
-    if not limit > 0:
+    if not 0 < limit < float("inf"):
         raise SpoolError(f"TIMELAPSE_SPOOL_MB={text!r} is no size: give a number of megabytes, such as 4096.")
     return int(limit * 1_000_000)
 
@@ -272,6 +272,7 @@ def _check_private(folder: Path) -> None:
 def _write(folder: Path, name: str, data: bytes) -> Path:
     final, aside = folder / name, folder / f".{name}{UNFINISHED}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(aside, flags, 0o600)
         try:
@@ -281,7 +282,7 @@ def _write(folder: Path, name: str, data: bytes) -> Path:
             os.fsync(handle)
         finally:
             os.close(handle)
-        aside.rename(final)
+        aside.replace(final)
     except OSError:
         with contextlib.suppress(OSError):
             aside.unlink()

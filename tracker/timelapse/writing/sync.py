@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from timelapse.polite import polite_requests
 from timelapse.scoring.scorers import scorer_at
 from timelapse.writing.delivery import Delivery
 from timelapse.writing.entries import Entry, pack
-from timelapse.writing.spool import Spool, read_header, spool_folders
+from timelapse.writing.spool import Header, Spool, read_header, spool_folders
 from timelapse.writing.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def sync(
     anywhere: bool = False,
     folders: Iterable[Path] | None = None,
     patience: float = 15.0,
+    reopened: bool = False,
 ) -> Iterator[Outcome]:
     """Send what waits in the spool, folder by folder, oldest first.
 
@@ -67,12 +69,14 @@ def sync(
         anywhere: Send the runs of other tracking URIs there, too.
         folders: Which folders; all by default.
         patience: Seconds without progress after which a folder is given up for now.
+        reopened: The runs are about to go on: they are not ended, whatever became of their process.
 
     Raises:
         SpoolError: The spool's root is not the user's alone.
     """
     for folder in spool_folders() if folders is None else folders:
-        outcome, error = attempt(lambda folder=folder: _sync_folder(folder, client, anywhere, patience))  # type: ignore[misc]
+        work = partial(_sync_folder, folder, client, anywhere=anywhere, patience=patience, reopened=reopened)
+        outcome, error = attempt(work)
         if outcome is None:
             assert error is not None
             text = str(error) if isinstance(error, SpoolError) else describe(error)
@@ -85,7 +89,7 @@ def deliver_leftovers(run_id: str, connect: Callable[[], MlflowClient]) -> None:
     folders, _error = attempt(lambda: [folder for folder in spool_folders() if _run_of(folder) == run_id])
     if not folders:
         return
-    for outcome in sync(connect(), folders=folders):
+    for outcome in sync(connect(), folders=folders, reopened=True):
         if outcome.state not in ("sent", "busy"):
             warn(f"An earlier process left rounds of this run in {outcome.folder}: {outcome.reason}")
 
@@ -95,7 +99,9 @@ def _run_of(folder: Path) -> str | None:
     return header.run_id if header else None
 
 
-def _sync_folder(folder: Path, client: MlflowClient, anywhere: bool, patience: float) -> Outcome:
+def _sync_folder(
+    folder: Path, client: MlflowClient, *, anywhere: bool, patience: float, reopened: bool
+) -> Outcome:
     spool = Spool.take(folder)
     if spool is None:
         header = read_header(folder)
@@ -119,23 +125,25 @@ def _sync_folder(folder: Path, client: MlflowClient, anywhere: bool, patience: f
                 spool.header.run_name,
                 waiting=len(spool.entries_but("samples")),
             )
-        outcome = _send(spool, client, patience)
+        outcome = _send(spool, client, patience, reopened=reopened)
         done = outcome.state == "sent"
         return outcome
     finally:
         spool.close(remove=done)
 
 
-def _send(spool: Spool, client: MlflowClient, patience: float) -> Outcome:
+def _send(spool: Spool, client: MlflowClient, patience: float, *, reopened: bool) -> Outcome:
     """Send a folder's entries, and end its run if its process could not."""
     before, entries = spool.header, spool.entries()
     fence = Fence()
     scorers = {name: scorer_at(path) for name, path in before.scorers.items()}
     uploader = Uploader(Delivery(spool, client, scorers, fence), fence)
-    for entry in [*entries, *_missing_end(spool, entries)]:
+    unended = before.owned and not before.ended and before.final is None
+    taken = unended and (reopened or _is_taken_over(client, before))
+    for entry in [*entries, *([] if taken else _missing_end(spool, entries))]:
         uploader.add(entry)
     try:
-        done = uploader.drain(patience, rest=True)
+        done = uploader.drain(patience, rest=not taken)
     finally:
         uploader.stop(2.0)
     waiting = [entry for entry in uploader.waiting() if entry not in uploader.left]
@@ -143,7 +151,7 @@ def _send(spool: Spool, client: MlflowClient, patience: float) -> Outcome:
     lost = [str(entry.path) for entry in uploader.left] + [str(path) for path in spool.unfinished()]
     if done and (sent or before.final is None):
         with polite_requests():
-            _leave_word(spool, client, len(sent))
+            _leave_word(spool, client, len(sent), taken=taken)
     trouble = uploader.trouble()
     return Outcome(
         folder=spool.folder.name,
@@ -158,6 +166,16 @@ def _send(spool: Spool, client: MlflowClient, patience: float) -> Outcome:
     )
 
 
+def _is_taken_over(client: MlflowClient, header: Header) -> bool:
+    """Return whether somebody else has gone on with a run, or ended it, since its process died."""
+    if header.run_id is None:
+        return False
+    with polite_requests():
+        run = client.get_run(header.run_id)
+    owner = run.data.tags.get(names.TAG_TOKEN, header.token)
+    return bool(owner != header.token or run.info.status != "RUNNING")
+
+
 def _missing_end(spool: Spool, entries: list[Entry]) -> list[Entry]:
     """Return the end of a run whose process could not write it any more."""
     if not spool.header.owned or spool.header.ended or any(entry.kind == "end" for entry in entries):
@@ -165,21 +183,22 @@ def _missing_end(spool: Spool, entries: list[Entry]) -> list[Entry]:
     last = max(
         [spool.folder.stat().st_mtime, *(entry.path.stat().st_mtime for entry in entries if entry.path)]
     )
-    return [spool.put("end", pack({"status": "KILLED", "time": int(last * 1000)}))]
+    # In memory: every sync makes it anew, and a full disk must not stand in its way.
+    return [Entry(spool.number(), "end", None, pack({"status": "KILLED", "time": int(last * 1000)}))]
 
 
-def _leave_word(spool: Spool, client: MlflowClient, rounds: int) -> None:
+def _leave_word(spool: Spool, client: MlflowClient, rounds: int, *, taken: bool) -> None:
     """Say in the run what happened."""
     header = spool.header
     assert header.run_id is not None
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     story = f"{when}: timelapse sync sent {rounds} rounds"
-    if header.final is None and header.owned:
+    if header.final is None and header.owned and not taken:
         story += f"; {VANISHED}"
     client.set_tag(header.run_id, names.TAG_SYNC, story)
     if header.final is not None:
         client.set_tag(header.run_id, names.TAG_STATUS, header.final)
-    elif header.owned:
+    elif header.owned and not taken:
         client.set_tag(header.run_id, names.TAG_STATUS, f"failed: {VANISHED}")
 
 

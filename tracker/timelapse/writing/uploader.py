@@ -169,7 +169,7 @@ class Uploader:
             self._thread.join(seconds)
 
     def _start(self) -> None:
-        if self._thread is None and not self._stop:
+        if (self._thread is None or not self._thread.is_alive()) and not self._stop:
             self._thread = threading.Thread(target=self._work, name="timelapse-uploader", daemon=True)
             self._thread.start()
 
@@ -247,8 +247,12 @@ class Uploader:
 
     def _try(self, lane: Lane, group: list[Entry]) -> None:
         """Make the requests for some entries, or complete the run's files if there are none."""
-        with polite_requests(timeout=lane.timeout):
-            _none, error = attempt(partial(self._delivery.deliver, group) if group else self._complete)
+        error: BaseException | None
+        try:
+            with polite_requests(timeout=lane.timeout):
+                _none, error = attempt(partial(self._delivery.deliver, group) if group else self._complete)
+        except (SystemExit, GeneratorExit, KeyboardInterrupt) as found:  # a scorer's: this thread goes on
+            error = RuntimeError(f"something asked the program to end: {found!r}")
         with self._wake:
             if error is None:
                 self._done += 1
@@ -291,4 +295,8 @@ def _is_wrong(entry: Entry, error: BaseException) -> bool:
     """Return whether a request can never be right: then it must not hold up the others."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     wrong = getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-    return wrong or (entry.kind in ARTIFACT_KINDS and status in (400, 413))
+    ours = isinstance(error, _OWN_MISTAKES) and not isinstance(error, OSError)
+    return wrong or ours or (entry.kind in ARTIFACT_KINDS and status in (400, 413))
+
+
+_OWN_MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
