@@ -80,6 +80,15 @@ def test_what_is_logged_after_the_end_is_sent_and_leaves_the_end_alone(tracking:
     run._recorder.close(done=True)
 
 
+def test_questions_that_came_with_answers_are_a_data_set_of_the_run(tracking: mlflow.MlflowClient) -> None:
+    with start_run() as run:
+        for step, verbs in enumerate((["go"], ["go", "sing"])):
+            run.log_predictions([{"prompt": verb, "prediction": verb} for verb in verbs], step=step)
+    [found] = tracking.get_run(str(run.run_id)).inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.profile) == ("predictions-main", '{"num_rows": 2}')
+    assert found.dataset.digest == tracking.get_run(str(run.run_id)).data.tags[names.TAG_SAMPLE_SET]
+
+
 def test_an_answer_by_id_alone_does_not_wipe_its_question(
     tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,10 +152,10 @@ class RunArtifacts:
         places = {file: names.round_place(file) for file in self._rounds()}
         return [at for file, at in places.items() if at and names.round_file(*at, set_name) == file]
 
-    def fingerprint(self, set_name: str) -> str | None:
-        """Return the fingerprint of a sample set, as the manifest has it."""
+    def sample_set(self, set_name: str) -> Mapping[str, Any]:
+        """Return `fingerprint` and `count` of a sample set, as the manifest has it; empty if it has not."""
         found: Mapping[str, Any] = self._manifest["sample_sets"].get(set_name, {})
-        return found.get("fingerprint")
+        return found
 
     def put_text(self, file: str, text: str) -> None:
         """Send a text file."""

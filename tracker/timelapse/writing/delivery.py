@@ -47,6 +47,7 @@ class Delivery:
         self._scorers, self._fence, self._fresh = scorers, fence, fresh
         self._artifacts: RunArtifacts | None = None
         self._said_live = fresh
+        self._growing: set[str] = set()
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         """Send entries of one kind, and forget them once MLflow holds them.
@@ -80,10 +81,19 @@ class Delivery:
         run_id = self._run()
         resting = self._files(run_id).rest()
         if resting is not None:
-            main = self._files(run_id).fingerprint(names.DEFAULT_SET)
+            self._declare_grown(run_id)
+            main = self._files(run_id).sample_set(names.DEFAULT_SET).get("fingerprint")
             tags = {names.TAG_SAMPLE_SET: main} if main else {}
             self._log(run_id, [], {names.TAG_MANIFEST: str(resting), **tags})
             self._said_live = False
+
+    def _declare_grown(self, run_id: str) -> None:
+        """Record the sample sets that came with answers as inputs of the run, now that they are whole."""
+        for name in sorted(self._growing):
+            about = self._files(run_id).sample_set(name)
+            source = {"source": "answers logged by log_predictions"}
+            log_dataset(self._client, run_id, {"set": name, **source, **about})
+        self._growing.clear()
 
     def _run(self) -> str:
         """Return the id of the run, which is created if it does not exist yet."""
@@ -126,6 +136,8 @@ class Delivery:
         self._files(run_id).add_samples(table, about)
         if about.get("dataset"):
             log_dataset(self._client, run_id, about)
+        else:  # it may still grow
+            self._growing.add(about["set"])
 
     def _send_text(self, run_id: str, data: bytes) -> None:
         text = unpack(data)
