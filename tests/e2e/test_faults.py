@@ -19,11 +19,6 @@ from servers import MlflowServer
 from timelapse import Prediction, Round, Sample, SampleSet, TrainingRun, load_predictions, names, start_run
 from timelapse.cli.main import main
 
-SYNC_EXISTS = True
-"""Whether `timelapse sync` is there, and with it the writer that keeps what a server refuses (403)."""
-
-needs_sync = pytest.mark.skipif(not SYNC_EXISTS, reason="`timelapse sync` is not there yet")
-
 pytestmark = [
     pytest.mark.usefixtures("workplace"),
     pytest.mark.filterwarnings("ignore::timelapse.errors.TimelapseWarning"),
@@ -45,13 +40,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "artifacts 403": {"kind": "status", "status": 403, "path": ARTIFACTS},
 }
 
-faults = pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(fault, id=name, marks=[needs_sync] if name == "artifacts 403" else [])
-        for name, fault in FAULTS.items()
-    ],
-)
+faults = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 
 
 @pytest.fixture
@@ -152,7 +141,6 @@ def test_a_server_that_recovers_during_the_training_gets_everything(
     assert_all_is_there(mlflow_server, experiment, run_id)
 
 
-@needs_sync
 @faults
 def test_a_server_that_recovers_after_the_training_gets_everything_from_sync(
     proxy: FaultProxy, mlflow_server: MlflowServer, experiment: str, fault: dict[str, Any]
@@ -164,7 +152,6 @@ def test_a_server_that_recovers_after_the_training_gets_everything_from_sync(
     assert_all_is_there(mlflow_server, experiment, run_id)
 
 
-@needs_sync
 def test_sync_that_meets_the_fault_too_loses_nothing(
     proxy: FaultProxy, mlflow_server: MlflowServer, experiment: str
 ) -> None:
@@ -191,7 +178,6 @@ with start_run("survivor", experiment=sys.argv[2], tracking_uri=sys.argv[1]) as 
 """
 
 
-@needs_sync
 def test_sync_finishes_what_a_killed_training_has_left(
     proxy: FaultProxy, mlflow_server: MlflowServer, experiment: str
 ) -> None:
@@ -212,7 +198,6 @@ def test_sync_finishes_what_a_killed_training_has_left(
     assert [step for step, _ in history(client, run_id, "predictions/exact_match")] == list(STEPS)
 
 
-@needs_sync
 def test_a_training_that_never_saw_the_server_is_handed_over_whole(
     proxy: FaultProxy, mlflow_server: MlflowServer, experiment: str
 ) -> None:
