@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ContextDecorator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from timelapse import endings, names
 from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
 from timelapse.fence import Fence, attempt, describe, warn
+from timelapse.lazy import LazyRun
 from timelapse.links import is_default_place
 from timelapse.polite import is_refusal, polite_requests
 from timelapse.provenance import environment
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 CREATION_SECONDS = 30.0
 """How long MLflow may take to create a run."""
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def start_run(
         _record_origin(begun, config)
         return begun
 
-    return _LazyRun(begin)
+    return LazyRun(begin)
 
 
 def open_run(
@@ -169,48 +167,6 @@ class _Known:
 class _Opened:
     run: Run | None
     fresh: bool
-
-
-class _LazyRun(TrainingRun, ContextDecorator):
-    """A run that is opened when it is entered or first used, so that it can decorate a function, too."""
-
-    def __init__(self, begin: Callable[[TrainingRun | None], TrainingRun]) -> None:
-        self._begin = begin
-        self._used = False
-
-    def __call__(self, function: F) -> F:
-        """Make each call of a function a run of its own."""
-        self._used = True
-        return super().__call__(function)
-
-    def __del__(self) -> None:
-        if not self._used and not sys.is_finalizing():
-            warn("timelapse.start_run(...) opened no run, as nothing used it: write `with` before it.")
-
-    def __enter__(self) -> TrainingRun:
-        self._begin_once()
-        return self
-
-    def _recreate_cm(self) -> TrainingRun:  # type: ignore[override] # each call of the function is a run
-        return self._begin(None)
-
-    def _begin_once(self) -> None:
-        self._used = True
-        if "_recorder" not in self.__dict__:
-            self._begin(self)
-
-    def __getattr__(self, name: str) -> Any:
-        """Open the run when one of its attributes is asked for the first time."""
-        if name.startswith("__") or name not in _ATTRIBUTES or "_recorder" in self.__dict__:
-            raise AttributeError(f"'TrainingRun' has no attribute '{name}'")
-        self._begin_once()
-        return getattr(self, name)
-
-
-_ATTRIBUTES = {
-    *("experiment_id", "fence", "_recorder", "_tracking_uri", "_ledger", "_troubles", "_sets"),
-    *("_unfinished", "_disabled", "_ended", "_unwatch"),
-}
 
 
 def _known(target: RunTarget, *, activate: bool) -> _Known:
