@@ -21,6 +21,7 @@ from timelapse.provenance import environment
 from timelapse.randomness import untouched_random_state
 from timelapse.run import TrainingRun
 from timelapse.scoring.scorers import SCORERS, Scorer, scorer_path
+from timelapse.writing.client import experiment_named
 from timelapse.writing.recorder import Recorder
 from timelapse.writing.spool import Header
 from timelapse.writing.sync import deliver_leftovers
@@ -226,7 +227,8 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
             return _Opened(mlflow.start_run(run_id=known.run_id, nested=active is not None), fresh=False)
         if known.run_id:
             return _Opened(mlflow.MlflowClient().get_run(known.run_id), fresh=False)
-        experiment_id = _experiment_id(target.experiment) if target.experiment else None
+        client = mlflow.MlflowClient()
+        experiment_id = experiment_named(client, target.experiment) if target.experiment else None
         random.seed()  # undone above; MLflow would name every run of a seeded training alike
         return _Opened(_start(target, token, experiment_id), fresh=True)
 
@@ -265,14 +267,6 @@ def _dress(target: RunTarget, run_id: str) -> None:
     ignored = [name for name in ("run_name", "experiment") if getattr(target, name)]
     if ignored:
         warn(f"{' and '.join(ignored)} have no effect: the run {run_id} exists already, and keeps its own.")
-
-
-def _experiment_id(name: str) -> str:
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name)
 
 
 def _record_origin(run: TrainingRun, config: Config | Mapping[str, Any] | None) -> None:

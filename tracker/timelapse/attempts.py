@@ -29,8 +29,7 @@ class Stored:
 
     def rounds(self, set_name: str) -> list[tuple[int, int]]:
         """Return step and attempt of each round of a set."""
-        places = (names.round_place(file) for file in self.files)
-        return [place for place in places if place and names.round_file(*place, set_name) in self.files]
+        return names.round_places(self.files, set_name)
 
 
 def stored(client: MlflowClient, run_id: str) -> Stored:

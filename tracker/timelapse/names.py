@@ -1,6 +1,7 @@
 """Every tag, metric, parameter and artifact name that Timelapse writes to MLflow, once."""
 
 import re
+from collections.abc import Iterable
 
 SCHEMA_VERSION = 1
 
@@ -49,6 +50,12 @@ def round_place(file: str) -> tuple[int, int] | None:
     """Return step and attempt of a round's artifact name, or None for another file."""
     found = re.fullmatch(r"round-(\d{8,})(?:-(?!a\d+\.).+?)?(?:-a(\d+))?\.parquet", file)
     return (int(found[1]), int(found[2] or 0)) if found else None
+
+
+def round_places(files: Iterable[str], set_name: str = DEFAULT_SET) -> list[tuple[int, int]]:
+    """Return step and attempt of each round of a set among artifact names."""
+    places = {file: round_place(file) for file in files}
+    return [place for file, place in places.items() if place and round_file(*place, set_name) == file]
 
 
 def is_set_name(text: str) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from timelapse.analysis.statistics import mean
 from timelapse.errors import RunError
 from timelapse.names import DEFAULT_SET
+from timelapse.reading.choice import listed, rounds_by_step
+from timelapse.reading.records import set_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,8 +116,7 @@ class History:
 
     def listed_steps(self) -> str:
         """Return the steps of the rounds for a message, of many the first and the last ones."""
-        steps = [str(step) for step in self.rounds]
-        return ", ".join(steps if len(steps) <= 30 else [*steps[:15], "…", *steps[-5:]])
+        return listed(list(self.rounds))
 
     def _best(self, score: str) -> int:
         means: dict[int, float] = {}
@@ -170,7 +171,7 @@ def history(run: Run, loaded: RunRounds, set_name: str | None = None) -> History
     Raises:
         RunError: The run holds no predictions, or has no such sample set.
     """
-    sets = _set_names(loaded)
+    sets = set_names(loaded.rounds, loaded.samples)
     if not sets:
         why = f": {loaded.problems[0]}" if loaded.problems else " (`timelapse runs` lists those that do)"
         raise RunError(f"Run {run.info.run_name} ({run.info.run_id[:8]}) holds no predictions{why}.")
@@ -186,25 +187,11 @@ def history(run: Run, loaded: RunRounds, set_name: str | None = None) -> History
         run_name=run.info.run_name or "",
         set_name=chosen,
         other_sets=tuple(name for name in sets if name != chosen),
-        rounds=_newest_attempts(loaded.rounds, chosen),
+        rounds=rounds_by_step(loaded.rounds, chosen),
         samples={row["sample_id"]: row for row in samples if (row["set"] or DEFAULT_SET) == chosen},
         manifest=loaded.manifest,
         problems=loaded.problems,
     )
-
-
-def _set_names(loaded: RunRounds) -> list[str]:
-    columns = [table.column("set").unique().to_pylist() for table in (loaded.rounds, loaded.samples)]
-    names = {name or DEFAULT_SET for column in columns for name in column}
-    return sorted(names, key=lambda name: (name != DEFAULT_SET, name))
-
-
-def _newest_attempts(rounds: pa.Table, set_name: str) -> dict[int, pa.Table]:
-    places: dict[int, dict[int, list[int]]] = {}
-    for place, row in enumerate(_rows(rounds, ("set", "step", "attempt"))):
-        if (row["set"] or DEFAULT_SET) == set_name:
-            places.setdefault(row["step"], {}).setdefault(row["attempt"] or 0, []).append(place)
-    return {step: rounds.take(attempts[max(attempts)]) for step, attempts in sorted(places.items())}
 
 
 def _rows(table: pa.Table, columns: Iterable[str]) -> list[dict[str, Any]]:

@@ -61,6 +61,14 @@ def steps(rounds: pa.Table) -> list[int]:
     return sorted(pc.unique(rounds.column("step")).to_pylist())
 
 
+def rounds_by_step(rounds: pa.Table, set_name: str) -> dict[int, pa.Table]:
+    """Return the rows of each round of a set by its step, in ascending order: the newest attempt at each."""
+    import pyarrow.compute as pc
+
+    newest = newest_attempts(of_set(rounds, set_name))
+    return {step: newest.filter(pc.equal(newest.column("step"), step)) for step in steps(newest)}
+
+
 def choose_step(
     rounds: pa.Table, wanted: Wanted, score: str | None = None, set_name: str | None = None
 ) -> int:
@@ -84,7 +92,7 @@ def choose_step(
     if wanted in ("first", "last"):
         return known[0 if wanted == "first" else -1]
     if wanted not in known:
-        raise RunError(f"There is no round at step {wanted}. There are rounds at steps: {_listed(known)}.")
+        raise RunError(f"There is no round at step {wanted}. There are rounds at steps: {listed(known)}.")
     return int(wanted)
 
 
@@ -146,7 +154,8 @@ def _integers(rounds: pa.Table, column: str) -> np.ndarray:
     return values
 
 
-def _listed(known: Sequence[int]) -> str:
+def listed(known: Sequence[int]) -> str:
+    """Return steps for a message, of many the first and the last ones."""
     if len(known) > 30:
         return ", ".join(map(str, known[:15])) + ", …, " + ", ".join(map(str, known[-5:]))
     return ", ".join(map(str, known))

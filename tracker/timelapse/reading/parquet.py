@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from timelapse.rounds import round_schema
-from timelapse.tables import samples_table
+from timelapse.tables import samples_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -39,14 +39,14 @@ def _no_rounds(skip: frozenset[str]) -> pa.Table:
 
 
 def read_samples(content: bytes) -> pa.Table:
-    """Return a run's samples with the columns of `samples_table`; one that the file lacks is null.
+    """Return a run's samples with the columns of `samples_schema`; one that the file lacks is null.
 
     Raises:
         ValueError: It is no Parquet file, or has no `sample_id` or rows without it.
     """
     table = _read(content, ())
     _check_key(table, ("sample_id",))
-    return _completed(table, samples_table([], {}).schema)
+    return _completed(table, samples_schema())
 
 
 def stacked(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[str]]:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from timelapse.names import DEFAULT_SET
-from timelapse.rounds import Prediction, Round
+from timelapse.reading.choice import rounds_by_step
+from timelapse.rounds import Round, round_from_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pyarrow as pa
-
-_PREDICTION_FIELDS = (
-    *("sample_id", "generation", "prediction", "status", "error", "finish_reason", "prompt_tokens"),
-    *("prediction_tokens", "mean_logprob", "reference_nll", "seconds"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +29,8 @@ class StoredSample:
 
 def set_names(rounds: pa.Table, samples: pa.Table) -> list[str]:
     """Return the names of the sample sets that occur, `main` first."""
-    found = {name for table in (rounds, samples) for name in table.column("set").to_pylist() if name}
+    columns = [table.column("set").unique().to_pylist() for table in (rounds, samples)]
+    found = {name or DEFAULT_SET for column in columns for name in column}
     return sorted(found, key=lambda name: (name != DEFAULT_SET, name))
 
 
@@ -44,11 +39,7 @@ def latest_rounds(rounds: pa.Table, set_name: str = DEFAULT_SET) -> list[Round]:
 
     A round's `seconds` are the sum over its rows: the time spent generating.
     """
-    grouped: dict[int, dict[int, list[dict[str, Any]]]] = {}
-    for row in rounds.to_pylist():
-        if (row["set"] or DEFAULT_SET) == set_name:
-            grouped.setdefault(row["step"], {}).setdefault(row["attempt"] or 0, []).append(row)
-    return [_round(set_name, attempts) for _, attempts in sorted(grouped.items())]
+    return [round_from_table(table) for table in rounds_by_step(rounds, set_name).values()]
 
 
 def stored_samples(samples: pa.Table, rounds: list[Round], set_name: str = DEFAULT_SET) -> list[StoredSample]:
@@ -63,23 +54,3 @@ def stored_samples(samples: pa.Table, rounds: list[Round], set_name: str = DEFAU
     answered = dict.fromkeys(row.sample_id for round_ in rounds for row in round_.predictions)
     unknown = [sample_id for sample_id in answered if sample_id not in ids]
     return known + [StoredSample(free + place, key, None, None) for place, key in enumerate(unknown)]
-
-
-def _round(set_name: str, attempts: Mapping[int, list[dict[str, Any]]]) -> Round:
-    newest = max(attempts)
-    rows = attempts[newest]
-    return Round(
-        step=rows[0]["step"],
-        predictions=tuple(_prediction(row) for row in rows),
-        epoch=rows[0]["epoch"],
-        trigger=rows[0]["trigger"],
-        attempt=newest,
-        set_name=set_name,
-        seconds=sum(row["seconds"] or 0.0 for row in rows),
-    )
-
-
-def _prediction(row: Mapping[str, Any]) -> Prediction:
-    values = {name: row[name] for name in _PREDICTION_FIELDS}
-    values["generation"] = values["generation"] or 0
-    return Prediction(**values, scores=dict(row["scores"] or ()))

@@ -111,13 +111,10 @@ class RunArtifacts:
         """Send what has changed: samples with the manifest, and the latest table."""
         self._join()
         if self._samples_changed:
-            self._send(names.SAMPLES_FILE, self._samples_bytes())
-            self._manifest = with_fingerprints(self._manifest, self._samples.values())
+            self._send_samples()
             self._send(names.MANIFEST_FILE, manifest_bytes(self._manifest))
             self._samples_changed, self._samples_sent = False, True
-        if self._latest is not None:
-            self._send_latest(self._latest)
-            self._latest = None
+        self._send_latest()
 
     def rest(self) -> RestingFiles | None:
         """Write all rounds into one file, and the manifest that says so; return what readers need to know.
@@ -125,12 +122,12 @@ class RunArtifacts:
         None if there is nothing to say: neither samples nor rounds.
         """
         self._join()
-        self.tidy()
+        self._send_latest()
         self._foreign |= self._listed()  # others may have written since: a forked child of ours
         covered = [self._local(file) for file in sorted(self._rounds())]
         if not covered and not self._samples:
             return None
-        files = [self._send(names.SAMPLES_FILE, self._samples_bytes())] if self._samples else []
+        files = [self._send_samples()] if self._samples else []
         data, error = attempt(lambda: compacted(covered)) if covered else (None, None)
         if data is not None:
             files.append(self._send(names.ROUNDS_FILE, data))
@@ -140,6 +137,7 @@ class RunArtifacts:
         self._manifest = with_files(self._manifest, files, covered)
         manifest = manifest_bytes(self._manifest)
         self._send(names.MANIFEST_FILE, manifest)
+        self._samples_changed, self._samples_sent = False, True
         return RestingFiles(
             hashlib.sha256(manifest).hexdigest(),
             listed_digest(self._manifest, names.SAMPLES_FILE),
@@ -149,8 +147,7 @@ class RunArtifacts:
     def stored_rounds(self, set_name: str) -> list[tuple[int, int]]:
         """Return step and attempt of every round of a set that the run holds."""
         self._join()
-        places = {file: names.round_place(file) for file in self._rounds()}
-        return [at for file, at in places.items() if at and names.round_file(*at, set_name) == file]
+        return names.round_places(self._rounds(), set_name)
 
     def sample_set(self, set_name: str) -> Mapping[str, Any]:
         """Return `fingerprint` and `count` of a sample set, as the manifest has it; empty if it has not."""
@@ -218,17 +215,23 @@ class RunArtifacts:
             path = self._client.download_artifacts(self._run_id, self._foreign[file], folder)
             return Path(path).rename(self._folder / file)
 
-    def _samples_bytes(self) -> bytes:
+    def _send_samples(self) -> Path:
         import pyarrow as pa
 
-        return parquet_bytes(pa.Table.from_pylist(list(self._samples.values()), schema=samples_schema()))
+        self._manifest = with_fingerprints(self._manifest, self._samples.values())
+        table = pa.Table.from_pylist(list(self._samples.values()), schema=samples_schema())
+        return self._send(names.SAMPLES_FILE, parquet_bytes(table))
 
-    def _send_latest(self, round_: Round) -> None:
+    def _send_latest(self) -> None:
+        round_ = self._latest
+        if round_ is None:
+            return
         asked = [row for (set_name, _key), row in self._samples.items() if set_name == round_.set_name]
         self._send(names.LATEST_FILE, latest_table(round_, asked))
         if not self._announced:
             announce_table(self._client, self._run_id)
             self._announced = True
+        self._latest = None
 
     def _send(self, file: str, data: bytes) -> Path:
         """Send a file, and return where a copy of it lies."""

@@ -40,6 +40,22 @@ def log_dataset(client: MlflowClient, run_id: str, about: Mapping[str, Any]) -> 
     client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
 
+def experiment_named(client: MlflowClient, name: str) -> str:
+    """Return the id of the experiment of a name, which is made if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:  # another process has just made it
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
 def find_created(client: MlflowClient, header: Header) -> str | None:
     """Return the run that was created for a spool whose process died before it could write down the id."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]

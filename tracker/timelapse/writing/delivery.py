@@ -11,7 +11,7 @@ from timelapse.fence import Fence
 from timelapse.rounds import with_attempt
 from timelapse.scoring.scorers import Scorer
 from timelapse.writing.artifacts import RunArtifacts
-from timelapse.writing.client import find_created, log_dataset
+from timelapse.writing.client import experiment_named, find_created, log_dataset
 from timelapse.writing.entries import Entry, unpack, unpack_table
 from timelapse.writing.metrics import round_metrics
 
@@ -105,19 +105,10 @@ class Delivery:
         return run_id
 
     def _create(self) -> str:
-        from mlflow.exceptions import MlflowException
-
         header, client = self._spool.header, self._client
         experiment_id = header.experiment_id or "0"
         if header.experiment is not None:
-            found = client.get_experiment_by_name(header.experiment)
-            try:
-                experiment_id = found.experiment_id if found else client.create_experiment(header.experiment)
-            except MlflowException:  # another process has just made it
-                found = client.get_experiment_by_name(header.experiment)
-                if found is None:
-                    raise
-                experiment_id = found.experiment_id
+            experiment_id = experiment_named(client, header.experiment)
         tags = {**header.tags, names.TAG_TOKEN: header.token}
         run = client.create_run(experiment_id, header.start_time, tags, header.run_name)
         self._fresh = True
