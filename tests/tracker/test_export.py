@@ -68,7 +68,7 @@ def test_rounds_and_columns_are_chosen(place: Any) -> None:
     wrong = export(place, "first", "-o", "c.csv", "--rounds", "bset", exit_code=2)
     assert "'bset' is neither all, last nor best" in wrong.stderr
     wrong = export(place, "first", "-o", "c.csv", "--columns", "stp", exit_code=2)
-    assert "There is no column 'stp'; did you mean 'step'?" in wrong.stderr
+    assert "There is no column 'stp'. Did you mean 'step'?" in wrong.stderr
     assert not Path("c.csv").exists()
 
 

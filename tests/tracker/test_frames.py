@@ -154,7 +154,7 @@ def test_columns_are_chosen_and_an_unknown_one_names_the_nearest(tracking: mlflo
     assert list(frame.columns) == ["prediction", "step"]
     assert frame["prediction"][2] == "step 0 attempt 0 sample 2"
     with pytest.raises(
-        RunError, match=r"no column 'exact_mach'; did you mean 'exact_match'\?.*reference_nll"
+        RunError, match=r"no column 'exact_mach'. Did you mean 'exact_match'\?.*reference_nll"
     ):
         load_predictions(columns=["exact_mach"])
     with pytest.raises(RunError, match="no list of column names"):
@@ -173,7 +173,7 @@ def test_the_best_round_is_chosen_per_run(tracking: mlflow.MlflowClient) -> None
     assert best.groupby("run_id")["step"].unique().map(list).to_dict() == {first: [10], second: [0]}
     assert last.groupby("run_id")["step"].unique().map(list).to_dict() == {first: [20], second: [10]}
     assert load_predictions(rounds=[20, 0])["step"].unique().tolist() == [0, 20]
-    with pytest.raises(RunError, match=r"no score 'exact_mtch'; did you mean 'exact_match'"):
+    with pytest.raises(RunError, match=r"no score 'exact_mtch'. Did you mean 'exact_match'"):
         load_predictions(rounds="best", score="exact_mtch")
     with pytest.raises(
         RunError, match=r"No run has a round at step 7\. There are rounds at steps: 0, 10, 20"
@@ -284,7 +284,7 @@ def test_evolution_has_a_row_a_sample_and_a_column_a_step(place: Any) -> None:
     assert texts.iloc[1].tolist() == ["forgetted", "forgetted", "forgot"]
     assert scores.iloc[:2].to_numpy().tolist() == [[0, 1, 1], [0, 0, 1]]
     assert scores[20].isna().tolist() == [False, False, True]
-    with pytest.raises(RunError, match=r"no column 'exact_mtch'; did you mean 'exact_match'\?"):
+    with pytest.raises(RunError, match=r"no column 'exact_mtch'. Did you mean 'exact_match'\?"):
         evolution(frame, "exact_mtch")
 
 

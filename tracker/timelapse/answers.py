@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from timelapse.errors import SampleError
 from timelapse.formats import cells
 from timelapse.formats.columns import Columns, read_columns
-from timelapse.formats.fields import nearest
+from timelapse.hints import nearest
 from timelapse.questions import KnownSamples, Questions, id_of, question_of
 from timelapse.rounds import Trigger, round_schema
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from timelapse.errors import ConfigError
-from timelapse.formats.fields import nearest
+from timelapse.hints import nearest
 
 if TYPE_CHECKING:
     from timelapse.config.model import Config

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from timelapse.analysis.statistics import mean
 from timelapse.errors import RunError
+from timelapse.hints import listed
 from timelapse.names import DEFAULT_SET
-from timelapse.reading.choice import listed, rounds_by_step
+from timelapse.reading.choice import best_of, rounds_by_step
 from timelapse.reading.records import set_names
 
 if TYPE_CHECKING:
@@ -119,14 +119,10 @@ class History:
         return listed(list(self.rounds))
 
     def _best(self, score: str) -> int:
-        means: dict[int, float] = {}
-        for step, table in self.rounds.items():
-            average = mean(_finite_scores(table, score))
-            if average is not None:
-                means[step] = average
-        if not means:
+        best = best_of(self.rounds, score)
+        if best is None:
             raise RunError(f"No round of run {self} has the score '{score}': name its rounds by step.")
-        return max(means, key=lambda step: (means[step], -step))
+        return best
 
     def __str__(self) -> str:
         return f"{self.run_name} ({self.run_id[:8]})" if self.run_name else self.run_id[:8]
@@ -197,13 +193,3 @@ def history(run: Run, loaded: RunRounds, set_name: str | None = None) -> History
 def _rows(table: pa.Table, columns: Iterable[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.select(list(columns)).to_pylist()
     return rows
-
-
-def _finite_scores(table: pa.Table, score: str) -> list[float]:
-    """Return the scores that `Answer.score` would; by Arrow, because all rounds are searched for the best."""
-    import pyarrow.compute as pc
-
-    answered = table.filter(pc.equal(pc.fill_null(table.column("status"), "ok"), "ok"))
-    values = pc.map_lookup(answered.column("scores"), score, "last")
-    finite: list[float] = values.filter(pc.is_finite(values)).to_pylist()
-    return finite

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,9 @@ def text_table() -> Table:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout; numbers that JSON does not have (NaN) become null."""
-    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+    from timelapse.reading.export import json_text
+
+    click.echo(json_text(value, indent=2, ascii=True))
 
 
 def visible(text: str, *, one_line: bool = False) -> str:
@@ -124,16 +125,3 @@ def _harmless(character: str) -> bool:
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def json_text(value: Any) -> str:
-    """Return a value as JSON text; numbers that JSON does not have (NaN) become null."""
-    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"

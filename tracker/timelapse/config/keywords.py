@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from timelapse.config.model import PredictionsConfig
 from timelapse.config.problems import describe
 from timelapse.errors import ConfigError
-from timelapse.formats.fields import nearest
+from timelapse.hints import nearest
 
 
 def predictions_config(config: PredictionsConfig | None, settings: Mapping[str, Any]) -> PredictionsConfig:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from timelapse.config.lora import LIFTED
 from timelapse.config.model import Config
 from timelapse.config.problems import dotted
-from timelapse.formats.fields import nearest
+from timelapse.hints import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

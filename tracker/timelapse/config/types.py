@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from timelapse.errors import SampleError
 from timelapse.formats.adapters import FORMATS
-from timelapse.formats.fields import FieldMapping, nearest
+from timelapse.formats.fields import FieldMapping
+from timelapse.hints import nearest
 from timelapse.scoring.scorers import SCORERS
 
 

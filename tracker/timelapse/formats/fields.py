@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from timelapse.formats.turns import (
     split_turns,
     with_system,
 )
+from timelapse.hints import nearest
 from timelapse.samples import Sample, message_text
 
 if TYPE_CHECKING:
@@ -198,12 +198,6 @@ class FieldMapping:
     @staticmethod
     def _value(row: Mapping[str, Any], column: str | None) -> Any:
         return None if column is None else row.get(column)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the known name most like `name`, or nothing."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def _expect_text(name: str, value: Any, expected: str = "a text that is not empty") -> None:

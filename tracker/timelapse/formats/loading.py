@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from timelapse.errors import SampleError
 from timelapse.formats.adapters import FORMATS, Format
-from timelapse.formats.fields import FieldMapping, nearest
+from timelapse.formats.fields import FieldMapping
 from timelapse.formats.sources import Row, Source, describe, is_file, locate, read_rows
 from timelapse.formats.turns import RowError, is_blank, parse_tools, without_none
+from timelapse.hints import nearest
 from timelapse.names import DEFAULT_SET
 from timelapse.samples import LoadReport, Sample, SampleSet, SkippedRow
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from timelapse.errors import RunError
+from timelapse.hints import listed, nearest
 from timelapse.names import DEFAULT_SET
 from timelapse.reading.scores import score_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     import pyarrow as pa
@@ -99,8 +99,7 @@ def choose_step(
 def best_step(rounds: pa.Table, score: str | None = None, set_name: str | None = None) -> int:
     """Return the step of the round with the highest mean of a score; of several the earliest.
 
-    The mean is over the rows that have the score, as in the metric `predictions/<score>`, and only the newest
-    attempt at a step counts.
+    Which rows count says `best_of`; only the newest attempt at a step does.
 
     Args:
         rounds: The rows of one run, as `load_rounds` returns them.
@@ -110,17 +109,29 @@ def best_step(rounds: pa.Table, score: str | None = None, set_name: str | None =
     Raises:
         RunError: The rounds have no such score, or none at all; lists those that there are.
     """
-    import numpy as np
+    name = choose_score(score_columns(rounds), score)
+    best = best_of(rounds_by_step(rounds, set_name or main_set(rounds) or DEFAULT_SET), name)
+    if best is None:
+        raise RunError(f"No answer has a score '{name}' that is a number: choose a round by its step.")
+    return best
 
-    rounds = newest_attempts(of_set(rounds, set_name or main_set(rounds)))
-    columns = score_columns(rounds)
-    values = columns[choose_score(columns, score)].to_numpy(zero_copy_only=False)
-    known, place = np.unique(_integers(rounds, "step"), return_inverse=True)
-    present = ~np.isnan(values)
-    counts = np.bincount(place[present], minlength=len(known))
-    sums = np.bincount(place[present], weights=values[present], minlength=len(known))
-    means = np.divide(sums, counts, out=np.full(len(known), -np.inf), where=counts > 0)
-    return int(known[means.argmax()])  # argmax returns the first of equals
+
+def best_of(rounds: Mapping[int, pa.Table], score: str) -> int | None:
+    """Return the step whose round has the highest mean of a score; None if no round has it.
+
+    The mean is over the answers that did not fail and whose score is a finite number, as in the metric
+    `predictions/<score>`. Of equals the first counts.
+    """
+    import pyarrow.compute as pc
+
+    means: dict[int, float] = {}
+    for step, table in rounds.items():
+        answered = table.filter(pc.equal(pc.fill_null(table.column("status"), "ok"), "ok"))
+        values = pc.map_lookup(answered.column("scores"), score, "last")
+        finite = values.filter(pc.is_finite(values))
+        if len(finite):
+            means[step] = pc.mean(finite).as_py()
+    return max(means, key=lambda step: means[step], default=None)
 
 
 def choose_score(known: Iterable[str], wanted: str | None = None) -> str:
@@ -136,15 +147,9 @@ def choose_score(known: Iterable[str], wanted: str | None = None) -> str:
         return DEFAULT_SCORE if DEFAULT_SCORE in known else known[0]
     if wanted not in known:
         raise RunError(
-            f"There is no score '{wanted}'{nearest(wanted, known)}. There are: {', '.join(known)}."
+            f"There is no score '{wanted}'.{nearest(wanted, known)} There are: {', '.join(known)}."
         )
     return wanted
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for an error, or nothing if no known name is like this one."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _integers(rounds: pa.Table, column: str) -> np.ndarray:
@@ -152,10 +157,3 @@ def _integers(rounds: pa.Table, column: str) -> np.ndarray:
 
     values: np.ndarray = pc.fill_null(rounds.column(column), 0).to_numpy()
     return values
-
-
-def listed(known: Sequence[int]) -> str:
-    """Return steps for a message, of many the first and the last ones."""
-    if len(known) > 30:
-        return ", ".join(map(str, known[:15])) + ", …, " + ", ".join(map(str, known[-5:]))
-    return ", ".join(map(str, known))

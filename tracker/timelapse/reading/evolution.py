@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from timelapse.errors import RunError
-from timelapse.reading.choice import nearest
+from timelapse.hints import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,6 @@ def _check_columns(frame: pd.DataFrame, needed: list[str]) -> None:
         if name not in known:
             near = nearest(name, map(str, known))
             raise RunError(
-                f"The frame has no column '{name}'{near} It has: {', '.join(map(str, known))}. Load it with "
+                f"The frame has no column '{name}'.{near} It has: {', '.join(map(str, known))}. Load it with "
                 "load_predictions, without columns= or with this column among them."
             )

@@ -110,7 +110,22 @@ def _harmless_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.if_else(pc.is_nan(column), None, column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
-    return pc.replace_substring_regex(column, _FORMULA, r"'\0", max_replacements=1)
+    return _marked(column)
+
+
+def harmless_text(text: str) -> str:
+    """Return a text for CSV, with an apostrophe in front if a spreadsheet would run it as a formula."""
+    import pyarrow as pa
+
+    marked: str = _marked(pa.scalar(text)).as_py()
+    return marked
+
+
+def _marked(texts: Any) -> Any:
+    """Put an apostrophe before each formula; texts as an Arrow column or scalar."""
+    import pyarrow.compute as pc
+
+    return pc.replace_substring_regex(texts, _FORMULA, r"'\0", max_replacements=1)
 
 
 def _write_csv(table: pa.Table, file: BinaryIO) -> None:
@@ -130,9 +145,9 @@ def _write_jsonl(table: pa.Table, file: BinaryIO) -> None:
         file.write("".join(f"{json_text(row)}\n" for row in batch.to_pylist()).encode())
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, *, indent: int | None = None, ascii: bool = False) -> str:  # noqa: A002
     """Return a value as JSON: no NaN (null instead), bytes in hexadecimal, dates as their text."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, default=_as_text, indent=indent)
+    return json.dumps(_plain(value), ensure_ascii=ascii, allow_nan=False, default=_as_text, indent=indent)
 
 
 def _plain(value: Any) -> Any:

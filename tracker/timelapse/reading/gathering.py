@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from timelapse.errors import RunError
 from timelapse.fence import attempt
+from timelapse.hints import nearest
 from timelapse.polite import polite_requests
 from timelapse.reading import choice
 from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
 from timelapse.reading.cache import Cache
 from timelapse.reading.loader import read_run
+from timelapse.reading.memory import system_memory
 from timelapse.reading.parquet import stacked
 from timelapse.reading.runs import connect, find_runs
 from timelapse.reading.tidy import COLUMNS, KEY, SCORE, USER, fixed_schema, tidy
@@ -89,6 +91,7 @@ def gather(
     found = find_runs(runs, experiment=experiment, filter=filter, tracking_uri=tracking_uri)
     client, cache = connect(tracking_uri), Cache.open()
     with (
+        system_memory(),
         polite_requests(retries=_RETRIES),
         Shared(client.tracking_uri) as shared,
         Threads() as downloads,
@@ -99,9 +102,9 @@ def gather(
             artifacts = RunArtifacts(client, run, cache, shared)
             return wanted.read(run, artifacts, downloads, told=runs is not None)
 
-        rows = list(readers.each(read, found))
+        gathered = wanted.united(list(readers.each(read, found)))
     cache.close()
-    return wanted.united(rows)
+    return gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +193,8 @@ class _Wanted:
         for name in self.columns or ():
             if name not in known and name not in COLUMNS:
                 everything = list(dict.fromkeys([*COLUMNS, *known]))
-                near = choice.nearest(name, everything)
-                raise RunError(f"There is no column '{name}'{near}. There are: {', '.join(everything)}.")
+                near = nearest(name, everything)
+                raise RunError(f"There is no column '{name}'.{near} There are: {', '.join(everything)}.")
 
     def _check_steps(self, known: set[int]) -> None:
         for step in self.rounds if isinstance(self.rounds, list) else ():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +30,8 @@ MIN_PREFIX = 4
 """Fewest characters of an id that select a run."""
 
 _PAGE = 1000
-_AT_ONCE = 8
+_IDS = 200
+_WHOLE_ID = re.compile(r"[0-9a-f]{32}")
 _WITH_PREDICTIONS = f"tags.`{names.TAG_SCHEMA}` LIKE '%'"
 
 
@@ -55,9 +55,11 @@ def find_runs(
     if filter is not None:
         raise RunError("Name runs, or describe them by a filter, but not both: drop one of the two.")
     wanted = [selectors] if isinstance(selectors, str) else list(selectors)
-    by_id = {} if experiment is not None else _runs_by_id(connect(tracking_uri), wanted)
-    scope = None if len(by_id) == len(set(wanted)) else _scope(experiment, tracking_uri)
-    found = [by_id.get(selector) or _find(scope, selector) for selector in wanted]  # type: ignore[arg-type]
+    if experiment is None and len(wanted) == 1 and (run := _run_by_id(connect(tracking_uri), wanted[0])):
+        return [run]
+    scope = _scope(experiment, tracking_uri)
+    by_id = _runs_by_id(scope, wanted)
+    found = [by_id.get(selector) or _find(scope, selector) for selector in wanted]
     return list({run.info.run_id: run for run in found}.values())
 
 
@@ -195,17 +197,21 @@ def _scope(experiment: str | None, tracking_uri: str | None) -> _Scope:
     return _Scope(client, {found.experiment_id: experiment}, experiment)
 
 
-def _runs_by_id(client: MlflowClient, selectors: Sequence[str]) -> dict[str, Run]:
-    """Return the runs that are named by their whole id: asking for them is much faster than searching."""
-    ids = sorted({selector for selector in selectors if re.fullmatch(r"[0-9a-f]{32}", selector)})
+def _run_by_id(client: MlflowClient, selector: str) -> Run | None:
+    """Return the run of this whole id without a search, which takes MLflow several times as long."""
+    if not _WHOLE_ID.fullmatch(selector):
+        return None
+    with polite_requests():
+        run, _error = attempt(lambda: client.get_run(selector))  # what is wrong, the search will say
+    return run if run is not None and run.info.lifecycle_stage == "active" else None
 
-    def get(run_id: str) -> Run | None:
-        with polite_requests():
-            run, _error = attempt(lambda: client.get_run(run_id))  # what is wrong, the search will say
-        return run if run is not None and run.info.lifecycle_stage == "active" else None
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {run_id: run for run_id, run in zip(ids, pool.map(get, ids), strict=True) if run is not None}
+def _runs_by_id(scope: _Scope, selectors: Sequence[str]) -> dict[str, Run]:
+    """Return the runs that are named by their whole id: many in one request."""
+    ids = sorted(set(filter(_WHOLE_ID.fullmatch, selectors)))
+    some = [ids[begin : begin + _IDS] for begin in range(0, len(ids), _IDS)]
+    conditions = [f"attributes.run_id IN ({', '.join(map(repr, chunk))})" for chunk in some]
+    return {run.info.run_id: run for condition in conditions for run in scope.search(condition)}
 
 
 def _find(scope: _Scope, selector: str) -> Run:

@@ -8,14 +8,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from timelapse.analysis.comparison_views import COLUMNS, flat_rows
-from timelapse.cli.terminal import json_text, visible
+from timelapse.cli.terminal import visible
+from timelapse.reading.export import harmless_text, json_text
 
 if TYPE_CHECKING:
     from timelapse.analysis.alignment import Pair
     from timelapse.analysis.comparison import Comparison
-
-# A spreadsheet computes a cell that begins so, even one that a model wrote.
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def as_csv(comparison: Comparison, pairs: tuple[Pair, ...]) -> str:
@@ -34,11 +32,8 @@ def as_csv(comparison: Comparison, pairs: tuple[Pair, ...]) -> str:
 
 def as_json(comparison: Comparison, pairs: tuple[Pair, ...]) -> str:
     """Return everything that a comparison holds as JSON, of its pairs these; NaN becomes null."""
-    return json_text(asdict(replace(comparison, pairs=pairs)))
+    return json_text(asdict(replace(comparison, pairs=pairs)), indent=2, ascii=True) + "\n"
 
 
 def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    return harmless_text(visible(value)) if isinstance(value, str) else value
