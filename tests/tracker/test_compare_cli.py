@@ -21,7 +21,7 @@ from stored import question_set, store_run
 
 from timelapse import Prediction, Round
 from timelapse.cli.comparing.data import _cell
-from timelapse.cli.comparing.markdown import LONGEST, _code
+from timelapse.cli.comparing.markdown import LONGEST, code
 from timelapse.cli.main import main
 
 if TYPE_CHECKING:
@@ -191,6 +191,9 @@ def test_a_gate_without_anything_to_compare_is_no_pass(
             ["compare", "good", "bad", "-o", "nowhere/out.md"],
             "nowhere/out.md cannot be written: No such file",
         ),
+        (["compare", "--group-by", "params.lr", "--against", "good"], "--against is about single runs"),
+        (["compare", "--group-by", "params.lr", "--fail-if-worse", "0.1"], "does not go with --group-by"),
+        (["compare", "--group-by", "params.lr"], "No run has params.lr. The runs have: none."),
         (["diff", "good", "--from", "8"], "named twice"),
         (["diff", "good", "--to", "bset"], "A round is first, best, last or a step (a number), not 'bset'"),
     ],
@@ -233,7 +236,7 @@ def test_markdown_is_inert_and_says_what_it_cuts(timelapse: Timelapse, tracking:
 
 @given(st.text(max_size=60))
 def test_a_markdown_cell_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
-    cell = _code(text)
+    cell = code(text)
     if not text.strip():
         assert cell == "<i>empty</i>"
         return
@@ -337,10 +340,13 @@ def test_the_documentation_runs(
 ) -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
-    store_run(tracking, "baseline", SAMPLES, {0: dict.fromkeys(VERBS, "no"), 120: RIGHT})
-    store_run(tracking, "candidate", SAMPLES, {0: dict.fromkeys(VERBS, "no"), 120: RIGHT, 240: RIGHT})
-    for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
-        exec(compile(code, "comparing.md", "exec"), {})
+    rounds = {0: dict.fromkeys(VERBS, "no"), 120: RIGHT}
+    baseline = store_run(tracking, "baseline", SAMPLES, rounds)
+    candidate = store_run(tracking, "candidate", SAMPLES, {**rounds, 240: RIGHT})
+    for run_id, rate in ((baseline, "1e-5"), (candidate, "1e-4")):
+        tracking.log_param(run_id, "learning_rate", rate)
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+        exec(compile(block, "comparing.md", "exec"), {})
     commands = re.findall(r"^(?:- run: )?timelapse (.+)$", text, re.M)
     assert len(commands) >= 6
     for command in commands:

@@ -88,7 +88,8 @@ def test_the_smallest_config_has_the_documented_defaults():
         "temperature": 1.0,
         "top_p": 1.0,
         "seed": None,
-        "scorers": ["exact_match", "edit_similarity"],
+        "scorers": ["exact_match", "edit_similarity", "token_f1"],
+        "validators": [],
         "format": None,
         "fields": None,
         "template": "auto",
@@ -375,11 +376,18 @@ WRONG = [
     ("predictions: {scorers: exact_match}", "predictions.scorers: expected a list, got 'exact_match'"),
     (
         "predictions: {scorers: [a, 5]}",
-        "predictions.scorers[1]: expected text, got 5. Put it in quotes to make it text",
+        "predictions.scorers[1]: expected text, or one name with its options, got 5. Put it in quotes to make "
+        "it text",
     ),
     (
-        "predictions: {scorers: [bleu]}",
-        "predictions.scorers: bleu not known; the scorers are exact_match, edit_similarity",
+        "predictions: {scorers: [{numeric_match: {relativ: 1}}]}",
+        "predictions.scorers: The scorer 'numeric_match' has no option 'relativ'; its options are relative, "
+        "absolute. Did you mean 'relative'?",
+    ),
+    (
+        "predictions: {validators: [{json: {}, regex: a}]}",
+        "predictions.validators[0]: expected text, or one name with its options, got "
+        "{'json': {}, 'regex': 'a'}. Put it in quotes to make it text",
     ),
     (
         "predictions: {format: alpacca}",

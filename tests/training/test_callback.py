@@ -208,8 +208,8 @@ def test_mistakes_are_errors_when_the_callback_is_made(tmp_path: Path) -> None:
         PredictionsCallback(make_samples(), max_new_tokens=0)
     with pytest.raises(ConfigError, match=r"step_interval: 5 has no effect.*sample_frequency='steps'"):
         PredictionsCallback(make_samples(), step_interval=5)
-    with pytest.raises(ConfigError, match="bleu not known"):
-        PredictionsCallback(make_samples(), scorers=["bleu"])
+    with pytest.raises(ConfigError, match=r"'blue' is not known\. Did you mean 'bleu'"):
+        PredictionsCallback(make_samples(), scorers=["blue"])
     with pytest.raises(ConfigError, match="has no samples"):
         PredictionsCallback()
 

@@ -152,7 +152,7 @@ def test_tools_of_the_configuration_reach_the_prompt(project: Path, tracking: ml
         ("predictions.sample_frequency=eval", "'eval' never fires, because the trainer does not evaluate"),
         ("predictions.sample_count=101", "PREDICTIONS_MAX_SAMPLE_COUNT=101"),
         ("data.train=nowhere.jsonl", "nowhere.jsonl"),
-        ("predictions.scorers=[bleu]", "bleu not known"),
+        ("predictions.scorers=[blue]", "'blue' is not known"),
         ("training.max_length=2", "training.max_length = 2"),
         (
             "training.lr_scheduler_type=cosin",

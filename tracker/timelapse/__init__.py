@@ -8,6 +8,7 @@ from typing import Any as _Any
 
 _FACE = {
     "analysis.comparison": ("Comparison", "compare"),
+    "analysis.trajectories": ("trajectories",),
     "attach": ("start_run",),
     "config.model": ("Config", "PredictionsConfig"),
     "errors": ("TimelapseError", "TimelapseWarning"),

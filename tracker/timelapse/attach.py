@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timelapse import endings, names
@@ -20,7 +21,9 @@ from timelapse.polite import is_refusal, polite_requests
 from timelapse.provenance import environment
 from timelapse.randomness import untouched_random_state
 from timelapse.run import TrainingRun
-from timelapse.scoring.scorers import SCORERS, Scorer, scorer_path
+from timelapse.scoring.engine import DEFAULT_SCORERS, Judges
+from timelapse.scoring.scorer import make_scorers
+from timelapse.scoring.validators import make_validators, spec_of
 from timelapse.writing.client import experiment_named
 from timelapse.writing.recorder import Recorder
 from timelapse.writing.spool import Header
@@ -66,7 +69,8 @@ def start_run(
     tags: Mapping[str, str] | None = None,
     nested: bool = False,
     config: Config | Mapping[str, Any] | None = None,
-    scorers: Mapping[str, Scorer] | None = None,
+    scorers: Sequence[Any] | Mapping[str, Any] | None = None,
+    validators: Sequence[Any] = (),
 ) -> TrainingRun:
     """Open a training run, as `mlflow.start_run` does, and end it when the `with` block is left.
 
@@ -86,28 +90,49 @@ def start_run(
         tags: Tags of the run.
         nested: Open a new run below MLflow's active one, instead of joining that.
         config: What the training was told; stored as `timelapse/config.yaml`, secrets redacted.
-        scorers: The scores of every prediction, by name, as functions of (prediction, reference); all
-            built-in ones by default.
+        scorers: The scores of every prediction: names of built-in ones, functions of (prediction, reference),
+            import paths, or scorers of MLflow's; a mapping gives them names. By default `exact_match`,
+            `edit_similarity` and `token_f1`. See docs/scores.md.
+        validators: The checks of every prediction, such as `["json"]` or `[{"json_schema": "schema.json"}]`.
 
     Raises:
+        ConfigError: A scorer or validator is not known, cannot be imported, or has wrong options.
         RunError: MLflow answers that the run or experiment cannot be had. If MLflow does not answer at
             all, a warning is issued and what is logged waits on disk.
     """
     target = RunTarget(run_id, experiment, run_name, tracking_uri, tags, nested)
+    judges = make_judges(scorers, validators)
 
     def begin(run: TrainingRun | None = None) -> TrainingRun:
-        begun = open_run(target, activate=True, scorers=scorers, into=run)
+        begun = open_run(target, activate=True, judges=judges, into=run)
         _record_origin(begun, config)
         return begun
 
     return LazyRun(begin)
 
 
+def make_judges(
+    scorers: Sequence[Any] | Mapping[str, Any] | None, validators: Sequence[Any], folder: Path | None = None
+) -> Judges:
+    """Return what judges a run's predictions, and say what it costs; see `start_run`.
+
+    Args:
+        scorers: Scorers, as `make_scorers` takes them.
+        validators: Validators, as `make_validators` takes them.
+        folder: Where the paths of schema files begin; the current folder by default.
+    """
+    made = make_scorers(DEFAULT_SCORERS if scorers is None else scorers)
+    for scorer in made.values():
+        if scorer.note:
+            warn(scorer.note)
+    return Judges(made, make_validators(validators, folder=folder))
+
+
 def open_run(
     target: RunTarget,
     *,
     activate: bool,
-    scorers: Mapping[str, Scorer] | None = None,
+    judges: Judges | None = None,
     into: TrainingRun | None = None,
 ) -> TrainingRun:
     """Attach to a run or open a new one, in the order of `start_run`.
@@ -116,7 +141,7 @@ def open_run(
         target: Where to record.
         activate: Make a run that exists already MLflow's active run, and end it as our own. Else the run is
             that of a training that nobody else watches over: its crash is noticed by other means.
-        scorers: The scores of every prediction, by name; all built-in ones by default.
+        judges: What judges every prediction; the default scorers if not given.
         into: The object that becomes the run; by default a new one.
     """
     import mlflow
@@ -126,12 +151,12 @@ def open_run(
     if target.tracking_uri:
         mlflow.set_tracking_uri(target.tracking_uri)
     uri, offline = mlflow.get_tracking_uri(), _is_offline()
-    scorers = SCORERS if scorers is None else scorers
+    judges = judges or Judges()
     known = _known(target, activate=activate)
     if known.run_id and not offline:
         deliver_leftovers(known.run_id, partial(mlflow.MlflowClient, uri))
     connect = None if offline else partial(mlflow.MlflowClient, uri)
-    recorder = Recorder(_header(target, known, uri, scorers), connect, scorers, Fence())
+    recorder = Recorder(_header(target, known, uri, judges), connect, judges, Fence())
     opened = _Opened(None, fresh=known.run_id is None)
     if not offline:
         found, error = attempt(lambda: _find_or_start(target, known, recorder.header.token))
@@ -143,7 +168,7 @@ def open_run(
                     raise RunError(f"MLflow refuses the run: {describe(error)}") from error
                 warn(f"The checkpoint's run cannot be resumed: {describe(error)}. A new run is opened.")
                 anew = replace(target, resumed_id=None)
-                return open_run(anew, activate=activate, scorers=scorers, into=into)
+                return open_run(anew, activate=activate, judges=judges, into=into)
             consequence = "The training goes on; what is logged waits on disk until MLflow answers."
             recorder.fence.report(REACHING, describe(error), consequence)
         opened = found or opened
@@ -184,7 +209,7 @@ def _known(target: RunTarget, *, activate: bool) -> _Known:
     return _Known(None if target.nested else target.resumed_id, owned=True)
 
 
-def _header(target: RunTarget, known: _Known, tracking_uri: str, scorers: Mapping[str, Scorer]) -> Header:
+def _header(target: RunTarget, known: _Known, tracking_uri: str, judges: Judges) -> Header:
     """Return what another process must know to finish this run, even to create it."""
     start = time.time_ns() // 1_000_000
     name = target.run_name or time.strftime("run-%Y%m%d-%H%M%S", time.localtime(start / 1000))
@@ -198,7 +223,8 @@ def _header(target: RunTarget, known: _Known, tracking_uri: str, scorers: Mappin
         experiment_id=os.environ.get("MLFLOW_EXPERIMENT_ID"),
         run_name=None if known.run_id else name,
         tags={} if known.run_id else _context_tags(target.tags),
-        scorers={name: scorer_path(scorer) for name, scorer in scorers.items()},
+        scorers={name: scorer.spec for name, scorer in judges.scorers.items()},
+        validators=[spec_of(validator) for validator in judges.validators.values()],
     )
 
 

@@ -20,6 +20,7 @@ TAG_STATUS = "timelapse.status"
 TAG_ROUNDS = "timelapse.rounds"
 TAG_SAMPLE_SET = "timelapse.sample_set"
 TAG_MANIFEST = "timelapse.manifest"
+TAG_SCORES = "timelapse.scores"
 TAG_SYNC = "timelapse.sync"
 TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
 TAG_COMMAND = "timelapse.command"
@@ -44,6 +45,11 @@ def round_file(step: int, attempt: int = 0, set_name: str = DEFAULT_SET) -> str:
     if attempt:
         name += f"-a{attempt}"
     return name + ".parquet"
+
+
+def scores_file(sha256: str) -> str:
+    """Return the artifact name of scores that came later, by the SHA-256 of the file."""
+    return f"scores-{sha256[:16]}.parquet"
 
 
 def round_place(file: str) -> tuple[int, int] | None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from timelapse.names import DEFAULT_SET
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
+
+    from timelapse.scoring.validators import Validation
 
 Trigger = Literal["baseline", "epoch", "eval", "steps", "end", "manual", "backfill"]
 Status = Literal["ok", "error", "skipped"]
@@ -43,6 +45,10 @@ class Prediction:
     """Teacher-forced negative log-likelihood of the reference, in nats per token."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores by name; a sample without reference has none that need one."""
+    validations: tuple[Validation, ...] = ()
+    """What each validator found."""
+    flags: tuple[str, ...] = ()
+    """Signs of broken generation, such as `loop` (see `timelapse.scoring.health`), and `scored_prefix`."""
     seconds: float | None = None
     """Wall time of the answer's batch, shared evenly over its rows."""
     generation: int = 0
@@ -108,6 +114,7 @@ def round_schema() -> pa.Schema:
             ("reference_nll", pa.float64()),
             ("scores", pa.map_(pa.string(), pa.float64())),
             ("validations", pa.list_(validation)),
+            ("flags", pa.list_(pa.string())),
             ("seconds", pa.float64()),
         ]
     )
@@ -129,7 +136,8 @@ def round_table(round_: Round) -> pa.Table:
         "epoch": pa.repeat(pa.scalar(round_.epoch, pa.float64()), len(rows)),
         "trigger": pa.repeat(round_.trigger, len(rows)),
         "scores": [list(row.scores.items()) for row in rows],
-        "validations": [[]] * len(rows),
+        "validations": [_plain_validations(row.validations) for row in rows],
+        "flags": [list(row.flags) for row in rows],
     }
     schema = round_schema()
     return pa.table({name: columns.get(name, []) for name in schema.names}, schema=schema)
@@ -140,8 +148,10 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
 
     `seconds` is the wall time of the pass; by default the sum over the rows.
     """
-    names = [name for name in round_schema().names if name in table.column_names and name != "validations"]
-    columns = {name: table.column(name).to_pylist() for name in names}
+    columns = {
+        name: table.column(name).to_pylist() for name in round_schema().names if name in table.column_names
+    }
+    nothing: list[None] = [None] * len(table)
     rows = tuple(
         Prediction(
             **{
@@ -150,8 +160,17 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
                 if name in _PREDICTION_FIELDS and values[place] is not None
             },
             scores=dict(scores or ()),
+            validations=_validations(validations or ()),
+            flags=tuple(flags or ()),
         )
-        for place, scores in enumerate(columns["scores"])
+        for place, (scores, validations, flags) in enumerate(
+            zip(
+                columns.get("scores", nothing),
+                columns.get("validations", nothing),
+                columns.get("flags", nothing),
+                strict=True,
+            )
+        )
     )
     first = {name: values[0] for name, values in columns.items() if values}
     return Round(
@@ -165,14 +184,52 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
     )
 
 
-def with_scores(table: pa.Table, round_: Round) -> pa.Table:
-    """Return a round's table with the scores of `round_`, which has the same rows."""
+def with_judgements(table: pa.Table, round_: Round) -> pa.Table:
+    """Return a round's table with the scores, validations and flags of `round_`, which has the same rows."""
     import pyarrow as pa
 
-    place = table.column_names.index("scores")
-    kind = round_schema().field("scores")
-    values = pa.array([list(row.scores.items()) for row in round_.predictions], kind.type)
-    return table.set_column(place, kind, values)
+    columns: dict[str, list[Any]] = {
+        "scores": [list(row.scores.items()) for row in round_.predictions],
+        "validations": [_plain_validations(row.validations) for row in round_.predictions],
+        "flags": [list(row.flags) for row in round_.predictions],
+    }
+    for name, values in columns.items():
+        kind = round_schema().field(name)
+        column = pa.array(values, kind.type)
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), kind, column)
+        else:  # an entry of an earlier version
+            table = table.append_column(kind, column)
+    return table
+
+
+def _plain_validations(validations: Sequence[Validation]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "passed": each.passed,
+            "errors": [
+                {"path": storable(found.path), "message": storable(found.message)} for found in each.errors
+            ],
+        }
+        for each in validations
+    ]
+
+
+def _validations(stored: Sequence[Mapping[str, Any]]) -> tuple[Validation, ...]:
+    from timelapse.scoring.findings import Finding
+    from timelapse.scoring.validators import Validation
+
+    return tuple(
+        Validation(
+            each["name"],
+            each["kind"],
+            each["passed"],
+            tuple(Finding(**found) for found in each["errors"] or ()),
+        )
+        for each in stored
+    )
 
 
 def with_attempt(table: pa.Table, attempt: int) -> pa.Table:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import IntervalStrategy, TrainerCallback
 
-from timelapse.attach import RunTarget, open_run
+from timelapse.attach import RunTarget, make_judges, open_run
 from timelapse.config.keywords import predictions_config
 from timelapse.errors import ConfigError, RunError
 from timelapse.fence import Fence, describe
 from timelapse.run import TrainingRun
 from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
-from timelapse.scoring.scorers import scorers_named
 from timelapse.selection import select_samples
 from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.generation import GenerationSettings
@@ -93,7 +92,7 @@ class PredictionsCallback(TrainerCallback):
             baseline=self.config.baseline,
             end=self.config.end,
         )
-        self._scorers = scorers_named(self.config.scorers)
+        self._judges = make_judges(self.config.scorers, self.config.validators)
         self._tokenizer = tokenizer
         self._run = run
         self._target = RunTarget(run_id=run_id, experiment=experiment)
@@ -191,7 +190,7 @@ class PredictionsCallback(TrainerCallback):
         """Open the run: that of the checkpoint from which training goes on, unless another is given."""
         resumed = marked_run(checkpoint_folder(args, state)) if state.global_step else None
         target = replace(self._target, resumed_id=resumed)
-        return open_run(target, activate=False, scorers=self._scorers)
+        return open_run(target, activate=False, judges=self._judges)
 
     def _check_schedule(self, args: TrainingArguments, state: TrainerState) -> None:
         strategy = IntervalStrategy(args.eval_strategy).value

@@ -41,6 +41,8 @@ def train(config: Config) -> TrainingRun:
         experiment=tracking.experiment,
         tracking_uri=tracking.uri,
         tags=tracking.tags,
+        scorers=config.predictions.scorers,
+        validators=config.predictions.validators,
     ) as run:
         _record(config, run)
         _fit(config, data, samples, arguments, tokenizer, source.load(weights_dtype(config)), run)

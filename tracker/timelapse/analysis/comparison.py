@@ -11,6 +11,7 @@ from timelapse.analysis.alignment import Pair, aligned, sample_changes
 from timelapse.analysis.history import Side
 from timelapse.analysis.likeness import Likeness, likeness
 from timelapse.analysis.sides import Place, choose_sides, labels
+from timelapse.analysis.slices import Slice, WorstSlice, slices, worst
 from timelapse.analysis.statistics import PairedResult, mean, paired_result
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Comparison:
     """A row for each round but `against`, sample and generation; samples that one side lacks too."""
     notes: tuple[str, ...]
     """What a reader must know besides: files that cannot be read, other sample sets, …"""
+    slices: tuple[Slice, ...]
+    """For each round but `against`: the score that decides by tag and by column, what fell most first."""
 
     @property
     def regressions(self) -> tuple[Pair, ...]:
@@ -91,6 +94,14 @@ class Comparison:
     def disagreements(self) -> tuple[Pair, ...]:
         """Answers whose text differs, in the order of the samples, whatever their scores."""
         return tuple(pair for pair in self.pairs if pair.disagrees)
+
+    @property
+    def worst_slices(self) -> tuple[WorstSlice, ...]:
+        """For each round but `against`: the slice that fell most, and the one with the lowest score."""
+        runs = dict.fromkeys(each.run for each in self.slices)
+        return tuple(
+            found for run in runs for found in worst(each for each in self.slices if each.run == run)
+        )
 
     def result(self, run: str) -> PairedResult | None:
         """Return how a round, by label, stands by the score that decides; None without such a score."""
@@ -175,6 +186,11 @@ def compare(
         scoreboard=tuple(_scoreboard(dict(zip(names, sides, strict=True)), pairs, chosen, seed)),
         pairs=tuple(pair for rows in pairs.values() for pair in rows),
         notes=notes,
+        slices=tuple(
+            each
+            for name, side in others
+            for each in slices(name, base.history, side.history, pairs[name], chosen)
+        ),
     )
 
 

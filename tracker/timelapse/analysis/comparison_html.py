@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from timelapse.analysis.comparison_views import interval, p_value, shared, signed
+from timelapse.analysis.comparison_views import few, interval, p_value, shared, signed, size
 from timelapse.analysis.diff import word_diff
 
 if TYPE_CHECKING:
     from timelapse.analysis.alignment import Pair
     from timelapse.analysis.comparison import Comparison, ScoreLine
     from timelapse.analysis.history import Answer
+    from timelapse.analysis.slices import Slice
 
 SHOWN = 20
 """Answers in each list."""
@@ -28,6 +29,7 @@ _STYLE = """
 .timelapse-comparison small {opacity: .7}
 """
 _HEADINGS = ("score", "run", "n", "mean", "difference", "95 % interval", "wins", "losses", "ties", "p")
+_SLICE = ("slice", "run", "n", "before", "after", "difference", "")
 _ENTRY = ("#", "prompt", "reference", "answer, compared with that of against", "scores")
 
 
@@ -42,12 +44,32 @@ def html(comparison: Comparison) -> str:
     findings = [f"{each.run}: {found}" for each in comparison.likeness for found in each.sentences()]
     items = "".join(f"<li>{escape(text)}</li>" for text in (*findings, *comparison.notes))
     parts += [f"<ul>{items}</ul>"] if items else []
+    parts += _slices(comparison)
     if comparison.score is not None:
         parts.append(_list("Regressions", comparison.regressions, comparison.score, is_open=True))
         parts.append(_list("Improvements", comparison.improvements, comparison.score))
     title = f"Answers that differ, of {shared(comparison)}"
     parts.append(_list(title, comparison.disagreements, comparison.score, is_open=comparison.score is None))
     return f'<div class="timelapse-comparison"><style>{_STYLE}</style>{"".join(parts)}</div>'
+
+
+def _slices(comparison: Comparison) -> list[str]:
+    """Return the worst slices for all to see, and all of them folded; nothing where there are none."""
+    if not comparison.slices:
+        return []
+    why = {each.slice: each.why for each in comparison.worst_slices}
+    worst, everything = (
+        _table(_SLICE, (_slice_cells(each, why.get(each, "")) for each in found))
+        for found in (why, comparison.slices)
+    )
+    hint = f"<small>{escape(few(comparison.slices))}</small>"
+    folded = f"<details><summary>Slices: {len(comparison.slices)}</summary>{everything}{hint}</details>"
+    return [f"<b>Worst slices</b>{worst}", folded] if why else [folded]
+
+
+def _slice_cells(each: Slice, why: str) -> list[str]:
+    means = ["–" if value is None else f"{value:.2f}" for value in (each.before, each.after)]
+    return [_isolated(each.name), escape(each.run), size(each), *means, signed(each.difference), why]
 
 
 def _list(title: str, pairs: Sequence[Pair], score: str | None, *, is_open: bool = False) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from timelapse.analysis.slices import FEW
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from timelapse.analysis.alignment import Pair
     from timelapse.analysis.comparison import ComparedRound, Comparison, ScoreLine
+    from timelapse.analysis.slices import Slice, WorstSlice
     from timelapse.analysis.statistics import PairedResult
 
 COLUMNS: Mapping[str, str] = {
@@ -97,7 +100,19 @@ def text(comparison: Comparison) -> str:
         lines.append(f"  answers that differ: {len(comparison.disagreements)} of {shared(comparison)}")
     for each in comparison.likeness:
         lines += [f"  {each.run}: {sentence}" for sentence in each.sentences()]
+    lines += [f"  {each.slice.run}: {_slice(each)}" for each in comparison.worst_slices]
     return "\n".join([*lines, *(f"  {note}" for note in comparison.notes)])
+
+
+def size(each: Slice) -> str:
+    """Return how many samples a slice's means are over, and how many failed besides: `12 (3 failed)`."""
+    return f"{each.count} ({each.failed} failed)" if each.failed else str(each.count)
+
+
+def few(found: Iterable[Slice]) -> str:
+    """Return what is to be said of slices with few samples; nothing if there are none."""
+    is_small = any(each.count < FEW for each in found)
+    return f"A slice of fewer than {FEW} samples is a hint, no verdict." if is_small else ""
 
 
 def in_words(result: PairedResult) -> str:
@@ -129,6 +144,13 @@ def p_value(result: PairedResult) -> str:
 def shared(comparison: Comparison) -> int:
     """Return how many pairs of answers there are, of samples that both sides hold."""
     return sum(pair.shared for pair in comparison.pairs)
+
+
+def _slice(each: WorstSlice) -> str:
+    found = each.slice
+    means = ["–" if value is None else f"{value:.2f}" for value in (found.before, found.after)]
+    words = f"{found.name} {each.why}: {' → '.join(means)} (n {size(found)}"
+    return words + (", too few for a verdict)" if found.count < FEW else ")")
 
 
 def _round(each: ComparedRound, line: ScoreLine | None) -> str:

@@ -71,7 +71,8 @@ class History:
     rounds: Mapping[int, pa.Table]
     """The rows of each round by step, in ascending order; columns as in `round_schema`."""
     samples: Mapping[str, Mapping[str, Any]]
-    """`index`, `prompt`, `reference` of each sample by its id, in the set's order."""
+    """`index`, `prompt`, `reference`, `tags` and `metadata` (JSON, or None) of each sample by its id, in the
+    set's order."""
     manifest: Mapping[str, Any]
     """The run's manifest; empty where there is none."""
     problems: tuple[str, ...]
@@ -177,7 +178,7 @@ def history(run: Run, loaded: RunRounds, set_name: str | None = None) -> History
             f"Run {run.info.run_name} ({run.info.run_id[:8]}) has no sample set '{set_name}'. "
             f"There are: {', '.join(sets)}."
         )
-    samples = _rows(loaded.samples, ("set", "sample_id", "index", "prompt", "reference"))
+    samples = _rows(loaded.samples, ("set", "sample_id", "index", "prompt", "reference", "tags", "metadata"))
     return History(
         run_id=run.info.run_id,
         run_name=run.info.run_name or "",

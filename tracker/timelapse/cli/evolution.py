@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 5
 _LEAST_PROMPT = 16
-_OTHER_NUMBERS = ("error_rate", "truncated_rate", "empty_rate", "churn", "seconds", "tokens_per_second")
+_SCORES = 4
 
 
 def print_header(shown: Shown) -> None:
@@ -58,13 +58,14 @@ def print_header(shown: Shown) -> None:
 def print_rounds(shown: Shown) -> None:
     """Print a table of the rounds and their numbers."""
     metrics = [round_metrics(round_, shown.previous(round_)) for round_ in shown.rounds]
-    scores = list(dict.fromkeys(name for row in metrics for name in row if name not in _OTHER_NUMBERS))
+    scores = _score_columns(shown.rounds)
+    scores += ["valid_rate"] if any("valid_rate" in row for row in metrics) else []
     table = text_table()
     for heading in ("step", "epoch"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("trigger", no_wrap=True)
     for heading in ("samples", *scores, "errors", "truncated", "churn", "seconds"):
-        table.add_column(heading.replace("_", " "), justify="right", vertical="bottom")
+        table.add_column(heading.removesuffix("_rate").replace("_", " "), justify="right", vertical="bottom")
     for round_, row in zip(shown.rounds, metrics, strict=True):
         errors, cut = len(round_.failed), _truncated(round_)
         table.add_row(
@@ -81,6 +82,12 @@ def print_rounds(shown: Shown) -> None:
     screen = console()
     screen.print()
     screen.print(table)
+
+
+def _score_columns(rounds: list[Round]) -> list[str]:
+    """Return the first scores of the rows; all of them stand in `--format json` and in MLflow's charts."""
+    stored = dict.fromkeys(name for each in rounds for row in each.predictions for name in row.scores)
+    return list(stored)[:_SCORES]
 
 
 def print_answers(shown: Shown, samples: list[StoredSample]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,7 +117,7 @@ def show(
       timelapse show last --experiment verbs
       timelapse show last --sample 3
     """
-    from timelapse.cli import evolution
+    from timelapse.cli import evolution, learning
 
     shown = _load(run, experiment, tracking_uri, set_name)
     samples = [shown.sample(sample)] if sample is not None else shown.samples
@@ -136,6 +136,7 @@ def show(
         evolution.print_round(shown, rounds[0], samples[:limit])
     else:
         evolution.print_rounds(shown)
+        learning.print_learning(shown, limit)
         evolution.print_answers(shown, samples[: limit or OVERVIEW_SAMPLES])
 
 
@@ -181,8 +182,10 @@ def _choose_set(rounds: pa.Table, samples: pa.Table, wanted: str | None) -> tupl
 
 
 def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> dict[str, Any]:
+    from timelapse.cli import learning
     from timelapse.writing.metrics import round_metrics
 
+    deciding = learning.of_run(shown).right
     return {
         "run_id": shown.run_id,
         "name": shown.name,
@@ -198,7 +201,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
                 "attempt": round_.attempt,
                 "samples": len(round_.predictions),
                 "errors": len(round_.failed),
-                "metrics": round_metrics(round_, shown.previous(round_)),
+                "metrics": round_metrics(round_, shown.previous(round_), deciding),
             }
             for round_ in rounds
         ],
@@ -217,6 +220,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
             }
             for sample in samples
         ],
+        "learning": learning.as_json(shown),
         "problems": list(shown.problems),
     }
 
@@ -231,4 +235,8 @@ def _answer(row: Prediction) -> dict[str, Any]:
         "prompt_tokens",
         "prediction_tokens",
     )
-    return {name: getattr(row, name) for name in (*fields, "seconds")} | {"scores": dict(row.scores)}
+    return {name: getattr(row, name) for name in (*fields, "seconds")} | {
+        "scores": dict(row.scores),
+        "flags": list(row.flags),
+        "validations": [asdict(each) for each in row.validations],
+    }

@@ -20,6 +20,7 @@ from timelapse.config.redact import redact
 from timelapse.config.yamlfile import Document, dump, parse_value, read_document
 from timelapse.errors import ConfigError
 
+_VALIDATORS = ("predictions", "validators")
 _PATH_FIELDS = (("data", "train"), ("data", "eval"), ("predictions", "samples_path"))
 _FOLDER_FIELDS = (("model", "name"), ("tokenizer", "name"))
 _TEMPLATE_FIELD = ("tokenizer", "chat_template")
@@ -135,7 +136,27 @@ def _with_full_paths(data: dict[str, Any], folder: Path, changed: Sequence[Field
         full = os.path.normpath(base / Path(value).expanduser())
         if _is_path(parts, value, full):
             data = _replaced(data, parts, full, ".".join(parts))
-    return data
+    return _with_full_schemas(data, Path.cwd() if _is_override(_VALIDATORS, changed) else folder.absolute())
+
+
+def _with_full_schemas(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a configuration whose JSON schemas are named by their full paths."""
+    block = data.get(_VALIDATORS[0])
+    specs = block.get(_VALIDATORS[1]) if isinstance(block, Mapping) else None
+    if not isinstance(specs, list):
+        return data
+    full = [_with_full_schema(spec, folder) for spec in specs]
+    return _replaced(data, _VALIDATORS, full, ".".join(_VALIDATORS))
+
+
+def _with_full_schema(spec: Any, folder: Path) -> Any:
+    given = spec.get("json_schema") if isinstance(spec, Mapping) else None
+    if isinstance(given, str):
+        given = {"schema": given}
+    if not isinstance(given, Mapping) or not isinstance(given.get("schema"), str):
+        return spec
+    path = os.path.normpath(folder / Path(given["schema"]).expanduser())
+    return {"json_schema": {**given, "schema": path}}
 
 
 def _is_path(parts: tuple[str, str], value: str, full: str) -> bool:

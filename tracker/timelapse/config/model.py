@@ -37,6 +37,7 @@ from timelapse.config.types import (
     TargetModules,
     Template,
     Text,
+    Validators,
     Warmup,
     Whole,
     name_block,
@@ -228,8 +229,10 @@ class PredictionsConfig(Section):
     """Draw only from the likeliest tokens that together reach this probability; needs `do_sample`."""
     seed: Seed | None = None
     """Seed of drawing samples and answers; the run's seed if not given."""
-    scorers: Scorers = ["exact_match", "edit_similarity"]
-    """Names of the scores of each answer."""
+    scorers: Scorers = ["exact_match", "edit_similarity", "token_f1"]
+    """The scores of each answer: built-in ones by name, your own by import path, perhaps with options."""
+    validators: Validators = []
+    """The checks of each answer: `json`, `json_schema`, `regex`, or the import path of a function."""
     format: FormatName | None = None
     """Name of the format of the samples file; detected if not given."""
     fields: Fields | None = None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from timelapse.errors import SampleError
+from timelapse.errors import ConfigError, SampleError
 from timelapse.formats.adapters import FORMATS
 from timelapse.formats.fields import FieldMapping
 from timelapse.hints import nearest
-from timelapse.scoring.scorers import SCORERS
+from timelapse.scoring.scorer import make_scorers
+from timelapse.scoring.validators import read_spec
 
 
 def _not_bool(value: Any) -> Any:
@@ -71,11 +73,36 @@ def _known_fields(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _known_scorers(value: list[str]) -> list[str]:
-    unknown = [name for name in value if name not in SCORERS]
-    if unknown:
-        raise ValueError(f"{', '.join(unknown)} not known; the scorers are {', '.join(SCORERS)}")
+def _judge(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, dict) and len(value) == 1 and all(isinstance(name, str) and name for name in value):
+        return value
+    raise ValueError(
+        f"expected text, or one name with its options, got {value!r}. Put it in quotes to make it text"
+    )
+
+
+def _known_scorers(value: list[Any]) -> list[Any]:
+    """Refuse what is known to be wrong; what has to be imported is looked up when the training begins."""
+    _refused(
+        make_scorers,
+        [spec for spec in value if ":" not in next(iter([spec] if isinstance(spec, str) else spec))],
+    )
     return value
+
+
+def _known_validators(value: list[Any]) -> list[Any]:
+    for spec in value:
+        _refused(read_spec, spec)
+    return value
+
+
+def _refused(check: Callable[[Any], Any], value: Any) -> None:
+    try:
+        check(value)
+    except ConfigError as error:
+        raise ValueError(str(error).rstrip(".")) from None
 
 
 def name_block(value: Any) -> Any:
@@ -106,5 +133,7 @@ Strategy = Annotated[Literal["no", "steps", "epoch"], BeforeValidator(_off_is_no
 SaveStrategy = Annotated[Literal["no", "steps", "epoch", "best"], BeforeValidator(_off_is_no)]
 FormatName = Annotated[str, Field(min_length=1), AfterValidator(_known_format)]
 Fields = Annotated[dict[str, Any], AfterValidator(_known_fields)]
-Scorers = Annotated[list[Text], AfterValidator(_known_scorers)]
+Judge = Annotated[str | dict[str, Any], BeforeValidator(_judge)]
+Scorers = Annotated[list[Judge], AfterValidator(_known_scorers)]
+Validators = Annotated[list[Judge], AfterValidator(_known_validators)]
 Template = Literal["auto", "chat", "plain"]

@@ -15,6 +15,7 @@ from timelapse.polite import polite_requests
 from timelapse.reading import choice
 from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
 from timelapse.reading.cache import Cache
+from timelapse.reading.judged import JUDGED
 from timelapse.reading.loader import read_run
 from timelapse.reading.memory import system_memory
 from timelapse.reading.parquet import stacked
@@ -174,9 +175,10 @@ class _Wanted:
         """Return the stored columns that need not be decoded."""
         stored = set(round_schema().names) - set(KEY)
         if self.columns is None:
-            return {"validations"}
+            return set()
         needs_scores = self.rounds == "best" or not set(self.columns) <= set(COLUMNS)
-        return stored - set(self.columns) - ({"scores"} if needs_scores else set())
+        sources = {JUDGED[name] for name in self.columns if name in JUDGED}
+        return stored - set(self.columns) - sources - ({"scores"} if needs_scores else set())
 
     def _fixed(self) -> list[str]:
         """Return the columns of `COLUMNS` to make; one at least, which counts the rows."""

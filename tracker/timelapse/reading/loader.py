@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from timelapse.polite import polite_requests
 from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
 from timelapse.reading.cache import Cache
 from timelapse.reading.parquet import no_rounds, read_round, read_samples, stacked
+from timelapse.reading.rescored import with_rescored
 from timelapse.reading.runs import ask
 from timelapse.resting import RestingFiles, listed_digest
 from timelapse.tables import samples_table
@@ -63,7 +64,9 @@ def read_run(
     A run at rest is read by the content hashes in a tag of the run: what the cache has costs no request. Any
     other is asked which files it has. The manifest is surely there only with `conditions`.
     """
-    return _at_rest(artifacts, downloads, skip, conditions) or _in_motion(artifacts, downloads, skip)
+    loaded = _at_rest(artifacts, downloads, skip, conditions) or _in_motion(artifacts, downloads, skip)
+    rounds, problems = with_rescored(loaded.rounds, artifacts, downloads)
+    return replace(loaded, rounds=rounds, problems=(*loaded.problems, *problems))
 
 
 def _at_rest(

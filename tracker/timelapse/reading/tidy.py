@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from timelapse.names import DEFAULT_SET
+from timelapse.reading.judged import JUDGED, judged_column
 from timelapse.reading.scores import score_columns
 from timelapse.rounds import round_schema
 
@@ -36,6 +37,9 @@ COLUMNS: Mapping[str, str] = {
     "mean_logprob": "float64",
     "reference_nll": "float64",
     "seconds": "float64",
+    "valid": "boolean",
+    "findings": "str",
+    "flags": "str",
 }
 """The columns that a frame of predictions always has, with their types; scores and users' columns follow."""
 
@@ -51,6 +55,7 @@ def fixed_schema() -> pa.Schema:
     import pyarrow as pa
 
     kinds = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64()}
+    kinds |= {"boolean": pa.bool_()}
     return pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
 
 
@@ -125,4 +130,6 @@ def _fixed(
         return pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(rounds))])
     if field.name in ("prompt", "reference"):
         return samples.column(field.name).take(places)
+    if field.name in JUDGED:
+        return judged_column(field.name, rounds)
     return rounds.column(field.name).cast(field.type)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from timelapse import names
 from timelapse.fence import Fence, attempt, describe
 from timelapse.resting import RestingFiles, listed_digest
-from timelapse.rounds import Round, round_from_table, with_scores
-from timelapse.scoring.scorers import Scorer, score_round
+from timelapse.rounds import Round, round_from_table, with_judgements
+from timelapse.scoring.engine import Judges, Question, judge
 from timelapse.tables import latest_table, parquet_bytes, samples_schema
 from timelapse.writing.client import announce_table
 from timelapse.writing.compaction import compacted
@@ -40,8 +40,8 @@ class RunArtifacts:
         client: Where to.
         run_id: The run.
         folder: Where the round files that MLflow holds are kept until the run rests; made when needed.
-        scorers: The scores of every prediction, by name.
-        fence: Takes the failures of scorers.
+        judges: What judges every prediction.
+        fence: Takes the failures of scorers and validators.
         fresh: Whether the run holds nothing yet, because we have just created it.
     """
 
@@ -50,17 +50,18 @@ class RunArtifacts:
         client: MlflowClient,
         run_id: str,
         folder: Path,
-        scorers: Mapping[str, Scorer],
+        judges: Judges,
         fence: Fence,
         *,
         fresh: bool,
     ) -> None:
         self._client, self._run_id, self._folder = client, run_id, folder
-        self._scorers, self._fence = scorers, fence
+        self._judges, self._fence = judges, fence
         self._manifest = new_manifest()
         self._samples: dict[tuple[str, str], dict[str, Any]] = {}
-        self._references: dict[str, dict[str, str | None]] = {}
+        self._questions: dict[str, dict[str, Question]] = {}
         self._previous: dict[str, Round] = {}
+        self._bases: dict[str, Round | None] = {}
         self._latest: Round | None = None
         self._foreign: dict[str, str] = {}
         self._joined = fresh
@@ -85,13 +86,13 @@ class RunArtifacts:
         if self._samples and not self._samples_sent:  # who sees a round must find its prompts
             self.tidy()
         round_ = round_from_table(table, about["seconds"])
-        round_, problems = score_round(round_, self._references.get(round_.set_name, {}), self._scorers)
+        questions = self._questions.get(round_.set_name, {})
+        round_, problems = judge(round_, questions, self._judges, self._base(round_))
         for problem in problems:
-            self._fence.report(
-                problem.partition(" failed")[0], problem, "Its cells hold NaN. The training goes on."
-            )
+            what = problem.partition(" failed")[0]
+            self._fence.report(what, problem, "Its cells are marked. The training goes on.")
         file = names.round_file(round_.step, round_.attempt, round_.set_name)
-        self._send(file, parquet_bytes(with_scores(table, round_)))
+        self._send(file, parquet_bytes(with_judgements(table, round_)))
         return round_
 
     def previous(self, round_: Round) -> Round | None:
@@ -178,25 +179,39 @@ class RunArtifacts:
 
     def _add_sample(self, row: dict[str, Any]) -> None:
         self._samples[row["set"], row["sample_id"]] = row
-        self._references.setdefault(row["set"], {})[row["sample_id"]] = row["reference"]
+        question = Question(row["prompt"], row["reference"])
+        self._questions.setdefault(row["set"], {})[row["sample_id"]] = question
 
     def _listed(self) -> dict[str, str]:
         """Return the paths of the run's files in MLflow, by name."""
         listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
         return {PurePosixPath(item.path).name: item.path for item in listed}
 
-    def _stored_before(self, round_: Round) -> Round | None:
-        """Return the newest stored round of the same set before this one, read from its file."""
-        import pyarrow.parquet as pq
+    def _base(self, round_: Round) -> Round | None:
+        """Return the set's first round, if it came before this one."""
+        if round_.set_name not in self._bases:
+            earlier = self._stored_earlier(round_)
+            self._bases[round_.set_name] = self._stored(round_.set_name, min(earlier)) if earlier else round_
+        base = self._bases[round_.set_name]
+        return base if base is not None and base.step < round_.step else None
 
-        earlier = [
+    def _stored_before(self, round_: Round) -> Round | None:
+        """Return the newest stored round of the same set before this one."""
+        earlier = self._stored_earlier(round_)
+        return self._stored(round_.set_name, max(earlier)) if earlier else None
+
+    def _stored_earlier(self, round_: Round) -> list[tuple[int, int]]:
+        return [
             place
             for place in self.stored_rounds(round_.set_name)
             if place[0] < round_.step and place[1] <= round_.attempt
         ]
-        if not earlier:
-            return None
-        file = names.round_file(*max(earlier), round_.set_name)
+
+    def _stored(self, set_name: str, place: tuple[int, int]) -> Round | None:
+        """Return a round as it is stored; None if its file cannot be read."""
+        import pyarrow.parquet as pq
+
+        file = names.round_file(*place, set_name)
         found, _error = attempt(lambda: round_from_table(pq.read_table(self._local(file))))
         return found
 

@@ -9,7 +9,7 @@ from timelapse import names
 from timelapse.attempts import next_attempt
 from timelapse.fence import Fence
 from timelapse.rounds import with_attempt
-from timelapse.scoring.scorers import Scorer
+from timelapse.scoring.engine import Judges
 from timelapse.writing.artifacts import RunArtifacts
 from timelapse.writing.client import experiment_named, find_created, log_dataset
 from timelapse.writing.entries import Entry, unpack, unpack_table
@@ -38,13 +38,13 @@ class Delivery:
         self,
         spool: Spool,
         client: MlflowClient,
-        scorers: Mapping[str, Scorer],
+        judges: Judges,
         fence: Fence,
         *,
         fresh: bool = False,
     ) -> None:
         self._spool, self._client = spool, client
-        self._scorers, self._fence, self._fresh = scorers, fence, fresh
+        self._judges, self._fence, self._fresh = judges, fence, fresh
         self._artifacts: RunArtifacts | None = None
         self._said_live = fresh
         self._growing: set[str] = set()
@@ -117,7 +117,7 @@ class Delivery:
     def _files(self, run_id: str) -> RunArtifacts:
         if self._artifacts is None:
             self._artifacts = RunArtifacts(
-                self._client, run_id, self._spool.stored, self._scorers, self._fence, fresh=self._fresh
+                self._client, run_id, self._spool.stored, self._judges, self._fence, fresh=self._fresh
             )
         return self._artifacts
 
@@ -144,7 +144,7 @@ class Delivery:
             if about["tentative"]:
                 table = self._shifted(table, files)
             round_ = files.put_round(table, about)
-            metrics += _metrics(round_, files.previous(round_), about)
+            metrics += _metrics(round_, files.previous(round_), self._judges, about)
             files.remember(round_)
         self._log(run_id, metrics, {names.TAG_ROUNDS: str(about["rounds"])})
 
@@ -201,11 +201,11 @@ class Delivery:
             self._said_live = True
 
 
-def _metrics(round_: Round, previous: Round | None, about: Mapping[str, Any]) -> list[Metric]:
+def _metrics(round_: Round, previous: Round | None, judges: Judges, about: Mapping[str, Any]) -> list[Metric]:
     """Return a round's numbers. Their time is that of its logging: to send them twice changes nothing."""
     from mlflow.entities import Metric
 
-    numbers = {**round_metrics(round_, previous), **about["metrics"]}
+    numbers = {**round_metrics(round_, previous, judges.deciding()), **about["metrics"]}
     return [
         Metric(names.metric(name, round_.set_name), value, about["time"], round_.step)
         for name, value in numbers.items()

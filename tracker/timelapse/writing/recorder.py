@@ -6,14 +6,14 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timelapse.errors import SpoolError
 from timelapse.fence import Fence, attempt, describe, warn
-from timelapse.scoring.scorers import Scorer
+from timelapse.scoring.engine import Judges
 from timelapse.writing.delivery import Delivery
 from timelapse.writing.entries import Entry, Kind
 from timelapse.writing.spool import Header, Spool
@@ -35,7 +35,7 @@ class Recorder:
     Args:
         header: Which run.
         connect: Returns MLflow's client; None if nothing is to be sent (`TIMELAPSE_OFFLINE`).
-        scorers: The scores of every prediction, by name.
+        judges: What judges every prediction.
         fence: Takes the failures.
     """
 
@@ -43,12 +43,12 @@ class Recorder:
         self,
         header: Header,
         connect: Callable[[], MlflowClient] | None,
-        scorers: Mapping[str, Scorer],
+        judges: Judges,
         fence: Fence,
     ) -> None:
         self.fence = fence
         self._creator = os.getpid()
-        self._connect, self._scorers = connect, scorers
+        self._connect, self._judges = connect, judges
         self._in_memory = 0
         self.troubles: list[str] = []
         """What has gone wrong with the disk, for the run's status."""
@@ -154,7 +154,7 @@ class Recorder:
 
     def _start(self, *, fresh: bool) -> None:
         if self._connect is not None:
-            delivery = Delivery(self._spool, self._connect(), self._scorers, self.fence, fresh=fresh)
+            delivery = Delivery(self._spool, self._connect(), self._judges, self.fence, fresh=fresh)
             self._uploader = Uploader(delivery, self.fence)
 
     def _make_spool(self, header: Header) -> Spool:

@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +74,10 @@ class Header:
     """The run's name."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags for a run that is still to be created."""
-    scorers: Mapping[str, str] = field(default_factory=dict)
-    """Import paths of the scorers by name, as `module:function`."""
+    scorers: Mapping[str, Any] = field(default_factory=dict)
+    """What each scorer is made from, by name."""
+    validators: Sequence[Any] = field(default_factory=list)
+    """What each validator is made from."""
     ended: bool = False
     """Whether MLflow has been told that the run is over."""
     final: str | None = None

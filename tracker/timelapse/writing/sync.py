@@ -14,7 +14,7 @@ from timelapse.config.redact import without_credentials
 from timelapse.errors import SpoolError
 from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.polite import polite_requests
-from timelapse.scoring.scorers import scorer_at
+from timelapse.scoring.engine import revived_judges
 from timelapse.writing.delivery import Delivery
 from timelapse.writing.entries import Entry, pack
 from timelapse.writing.spool import Header, Spool, read_header, spool_folders
@@ -136,8 +136,9 @@ def _send(spool: Spool, client: MlflowClient, patience: float, *, reopened: bool
     """Send a folder's entries, and end its run if its process could not."""
     before, entries = spool.header, spool.entries()
     fence = Fence()
-    scorers = {name: scorer_at(path) for name, path in before.scorers.items()}
-    uploader = Uploader(Delivery(spool, client, scorers, fence), fence)
+    uploader = Uploader(
+        Delivery(spool, client, revived_judges(before.scorers, before.validators), fence), fence
+    )
     unended = before.owned and not before.ended and before.final is None
     taken = unended and (reopened or _is_taken_over(client, before))
     for entry in [*entries, *([] if taken else _missing_end(spool, entries))]:

@@ -38,6 +38,8 @@ class Report:
     """What makes the command fail."""
     lists: tuple[str, ...]
     """Of `LISTS`, those shown by default."""
+    slices: bool
+    """Whether all slices are listed, not only the worst."""
 
 
 def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +58,7 @@ def report_of(settings: dict[str, Any], *lists: str) -> Report:
         file=settings["file"],
         gates=Gates(settings["fail_on_regressions"], settings["fail_if_worse"]),
         lists=lists,
+        slices=settings["slices"],
     )
 
 
@@ -72,6 +75,11 @@ _OPTIONS = (
         "--only",
         type=click.Choice(LISTS),
         help="List only answers that got worse, that got better, or whose texts differ.",
+    ),
+    click.option(
+        "--slices",
+        is_flag=True,
+        help="List the score of all slices: samples with the same tag, or value in a column. CSV: only them.",
     ),
     click.option(
         "--format",

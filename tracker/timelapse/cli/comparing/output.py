@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from timelapse.analysis.alignment import Pair
     from timelapse.analysis.comparison import Comparison
+    from timelapse.analysis.slices import Slice
     from timelapse.cli.comparing.options import Report
 
 TITLES = {"regressions": "Worse", "improvements": "Better", "disagree": "Different answers"}
 """The heading of each list."""
+NO_SLICES = "Slices: none. A tag, or a column with few different texts or yes and no, makes them."
+"""What `--slices` says where there are none."""
 
 
 def finish(comparison: Comparison, report: Report) -> None:
@@ -37,9 +40,9 @@ def finish(comparison: Comparison, report: Report) -> None:
     else:
         click.echo(rendered(comparison, report), nl=False)
     if report.format in ("csv", "json") or report.file is not None:
-        _say(comparison.notes)
+        say(comparison.notes)
     failures = report.gates.failures(comparison)
-    _say(not_compared(comparison))
+    say(not_compared(comparison))
     for failure in failures:
         click.echo(f"Gate failed: {visible(failure, one_line=True)}", err=True)
     if failures:
@@ -56,8 +59,10 @@ def rendered(comparison: Comparison, report: Report) -> str:
         from timelapse.cli.comparing.markdown import as_markdown
 
         return as_markdown(comparison, report)
-    from timelapse.cli.comparing.data import as_csv, as_json
+    from timelapse.cli.comparing.data import as_csv, as_json, slices_as_csv
 
+    if report.slices and report.format == "csv":
+        return slices_as_csv(comparison)
     pairs = listed_pairs(comparison, report.only) if report.only else comparison.pairs
     return as_csv(comparison, pairs) if report.format == "csv" else as_json(comparison, pairs)
 
@@ -68,6 +73,12 @@ def shown_lists(comparison: Comparison, report: Report) -> dict[str, tuple[Pair,
     if comparison.score is None and not report.only:
         names = ("disagree",)
     return {name: listed_pairs(comparison, name) for name in names}
+
+
+def shown_slices(comparison: Comparison, report: Report) -> dict[Slice, str]:
+    """Return the slices to show, each with why it stands out: the worst, or with `--slices` all."""
+    worst = {each.slice: each.why for each in comparison.worst_slices}
+    return {each: worst.get(each, "") for each in comparison.slices} if report.slices else worst
 
 
 def listed_pairs(comparison: Comparison, name: str) -> tuple[Pair, ...]:
@@ -89,6 +100,7 @@ def save(file: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _say(sentences: list[str] | tuple[str, ...]) -> None:
+def say(sentences: list[str] | tuple[str, ...]) -> None:
+    """Say sentences on stderr, for whom the output itself does not reach."""
     for sentence in sentences:
         click.echo(f"Note: {visible(sentence, one_line=True)}", err=True)

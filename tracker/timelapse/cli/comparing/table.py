@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from timelapse.analysis.comparison_views import interval, p_value, shared, signed
+from timelapse.analysis.comparison_views import few, interval, p_value, shared, signed, size
 from timelapse.analysis.likeness import shortened
-from timelapse.cli.comparing.output import TITLES, shown_lists
+from timelapse.cli.comparing.output import NO_SLICES, TITLES, shown_lists, shown_slices
 from timelapse.cli.terminal import diff_text, number, text_table, visible
 
 if TYPE_CHECKING:
@@ -31,11 +31,15 @@ _STYLES = {"regressions": "red", "improvements": "green", "disagree": "cyan"}
 def as_text(comparison: Comparison, report: Report) -> str:
     """Return what `draw` prints, without colour and 120 columns wide."""
     file = io.StringIO()
-    screen = Console(
+    draw(plain_console(file), comparison, report)
+    return file.getvalue()
+
+
+def plain_console(file: io.StringIO) -> Console:
+    """Return a screen that is a text: without colour and 120 columns wide."""
+    return Console(
         file=file, width=_FILE_WIDTH, markup=False, emoji=False, highlight=False, color_system=None
     )
-    draw(screen, comparison, report)
-    return file.getvalue()
 
 
 def draw(screen: Console, comparison: Comparison, report: Report) -> None:
@@ -52,6 +56,7 @@ def draw(screen: Console, comparison: Comparison, report: Report) -> None:
     screen.print(_scoreboard(comparison))
     for sentence in _findings(comparison):
         screen.print(sentence)
+    _draw_slices(screen, comparison, report)
     for name, pairs in shown_lists(comparison, report).items():
         _draw_list(screen, comparison, name, pairs, report.limit)
     _draw_legend(screen, comparison)
@@ -122,6 +127,32 @@ def _unscored(comparison: Comparison, each: ComparedRound) -> Iterator[Text]:
             f"{'!' if is_trouble else '·'} {run}: {words} ({each.failed} failed, {each.skipped} skipped)",
             style="yellow" if is_trouble else "dim",
         )
+
+
+def _draw_slices(screen: Console, comparison: Comparison, report: Report) -> None:
+    shown = shown_slices(comparison, report)
+    if not shown and not report.slices:
+        return
+    screen.print()
+    if not shown:
+        screen.print(NO_SLICES, style="dim")
+        return
+    screen.print(f"Slices: {len(shown)}" if report.slices else "Worst slices", style="bold")
+    table = text_table()
+    several = len(comparison.rounds) > 2
+    for heading in ("slice", *(["run"] if several else [])):
+        table.add_column(heading, overflow="fold")
+    for heading in ("n", "before", "after", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for each, why in shown.items():
+        names = [shortened(visible(each.name, one_line=True), 200)]
+        names += [visible(each.run, one_line=True)] if several else []
+        means = [number(each.before), number(each.after), signed(each.difference)]
+        table.add_row(*names, size(each), *means, Text(why, style="red" if each.mostly_failed else "yellow"))
+    screen.print(table)
+    if hint := few(shown):
+        screen.print(hint, style="dim")
 
 
 def _draw_list(screen: Console, comparison: Comparison, name: str, pairs: Sequence[Pair], limit: int) -> None:

@@ -1,0 +1,112 @@
+"""What a run's rounds say about its learning: which samples are right, learned, forgotten; what settled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from timelapse.analysis.statistics import mean
+from timelapse.analysis.trajectories import CLASSES, classify
+from timelapse.scoring.health import flag_rates, onsets
+
+if TYPE_CHECKING:
+    from timelapse.rounds import Round
+
+
+class Right(NamedTuple):
+    """What makes an answer right: a score, and the value from which on."""
+
+    score: str
+    """The score's name."""
+    least: float
+    """The least value of a right answer; of several generations the mean has to reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """A run's rounds in one sample set, seen together."""
+
+    right: Right | None
+    """What makes an answer right; None where no score says."""
+    steps: tuple[int, ...]
+    """The steps of the rounds, in ascending order."""
+    marks: Mapping[str, tuple[bool | None, ...]]
+    """Whether a sample was right in each round, by its id; None where that is not known."""
+    classes: Mapping[str, str]
+    """Each sample's class by its id, see `timelapse.trajectories`; none where nothing is known."""
+    settled_since: int | None
+    """The step since which no text changed; None if the last round still changed some."""
+    best: int | None
+    """The step of the round with the highest mean of the score, of equals the first."""
+    onsets: Mapping[str, int]
+    """The step at which each sign of broken generation came to stay, see `scoring.health.onsets`."""
+
+    def of_class(self, name: str) -> list[str]:
+        """Return the ids of the samples of a class."""
+        return [sample_id for sample_id, each in self.classes.items() if each == name]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many samples each class has, in the order of `CLASSES`."""
+        return {name: len(self.of_class(name)) for name in CLASSES}
+
+
+def right_samples(round_: Round, right: Right) -> dict[str, bool]:
+    """Return whether each sample of a round is right, by its id; not those for which it is not known."""
+    values: dict[str, list[float]] = {}
+    for row in round_.predictions:
+        value = row.scores.get(right.score, math.nan)
+        if row.status == "ok" and math.isfinite(value):
+            values.setdefault(row.sample_id, []).append(value)
+    return {sample_id: sum(each) / len(each) >= right.least for sample_id, each in values.items()}
+
+
+def learning(rounds: Sequence[Round], right: Right | None) -> Learning:
+    """Return what rounds of one sample set, in ascending order of their steps, say about the learning."""
+    known = [right_samples(round_, right) if right else {} for round_ in rounds]
+    ids = dict.fromkeys(row.sample_id for round_ in rounds for row in round_.predictions)
+    marks = {sample_id: tuple(each.get(sample_id) for each in known) for sample_id in ids}
+    classes = {sample_id: classify(each) for sample_id, each in marks.items()}
+    return Learning(
+        right=right,
+        steps=tuple(round_.step for round_ in rounds),
+        marks=marks,
+        classes={sample_id: each for sample_id, each in classes.items() if each is not None},
+        settled_since=settled_since(rounds),
+        best=_best(rounds, right) if right else None,
+        onsets=onsets({each.step: _rates(each) for each in rounds}),
+    )
+
+
+def settled_since(rounds: Sequence[Round]) -> int | None:
+    """Return the step since which no answer's text changed until the last round; None if there is none."""
+    since = None
+    texts = [_texts(round_) for round_ in rounds]
+    for place in range(len(rounds) - 1, 0, -1):
+        both = texts[place].keys() & texts[place - 1].keys()
+        if not both or any(texts[place][key] != texts[place - 1][key] for key in both):
+            break
+        since = rounds[place - 1].step
+    return since
+
+
+def _texts(round_: Round) -> dict[tuple[str, int], str | None]:
+    return {
+        (row.sample_id, row.generation): row.prediction for row in round_.predictions if row.status == "ok"
+    }
+
+
+def _rates(round_: Round) -> dict[str, float]:
+    return flag_rates([row.flags for row in round_.predictions if row.status == "ok"])
+
+
+def _best(rounds: Sequence[Round], right: Right) -> int | None:
+    means: dict[int, float] = {}
+    for round_ in rounds:
+        rows = [row for row in round_.predictions if row.status == "ok"]
+        values = [row.scores.get(right.score, math.nan) for row in rows]
+        average = mean([value for value in values if math.isfinite(value)])
+        if average is not None:
+            means[round_.step] = average
+    return max(means, key=lambda step: means[step], default=None)

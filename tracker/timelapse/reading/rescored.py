@@ -1,0 +1,87 @@
+"""Scores that were computed after a training, in files beside the rounds that they belong to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from timelapse import names
+from timelapse.fence import describe
+from timelapse.rounds import round_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from timelapse.reading.artifacts import RunArtifacts, Threads
+
+KEY = ("set", "sample_id", "generation", "attempt", "step")
+"""The columns that say to which row a score belongs."""
+
+
+@cache
+def rescored_schema() -> pa.Schema:
+    """Return the Arrow schema of a file of scores: `KEY` and `scores`, as in `round_schema`."""
+    import pyarrow as pa
+
+    return pa.schema([round_schema().field(name) for name in (*KEY, "scores")])
+
+
+def with_rescored(
+    rounds: pa.Table, artifacts: RunArtifacts, downloads: Threads
+) -> tuple[pa.Table, list[str]]:
+    """Return a run's rows with the scores that came later, and a sentence for each file that is missing.
+
+    Which files count says the run's tag `timelapse.scores`, by their content.
+    """
+    listed = digests(artifacts.tags)
+    if not listed or "scores" not in rounds.column_names or not len(rounds):
+        return rounds, []
+    files = {names.scores_file(digest): digest for digest in listed}
+    found, errors = downloads.all(
+        {
+            file: lambda file=file, digest=digest: artifacts.verified(file, digest, _read)  # type: ignore[misc]
+            for file, digest in files.items()
+        }
+    )
+    problems = [f"{file} cannot be read: {describe(error)}" for file, error in errors.items()]
+    return _joined(rounds, list(found.values())), problems
+
+
+def digests(tags: Mapping[str, str]) -> list[str]:
+    """Return the SHA-256 of each file of later scores that a run's tags list, in order."""
+    return re.findall(r"[0-9a-f]{64}", tags.get(names.TAG_SCORES, ""))
+
+
+def _read(content: bytes) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    rows: list[dict[str, Any]] = table.select(rescored_schema().names).cast(rescored_schema()).to_pylist()
+    return rows
+
+
+def _joined(rounds: pa.Table, later: Sequence[list[dict[str, Any]]]) -> pa.Table:
+    import pyarrow as pa
+
+    scores: dict[tuple[Any, ...], dict[str, float]] = {}
+    for rows in later:
+        for row in rows:
+            scores.setdefault(_key(row), {}).update(row["scores"])
+    stored = rounds.select([*KEY, "scores"]).to_pylist()
+    merged = [{**scores.get(_key(row), {}), **dict(row["scores"] or ())} for row in stored]
+    kind = round_schema().field("scores")
+    values = pa.array([list(each.items()) for each in merged], kind.type)
+    return rounds.set_column(rounds.column_names.index("scores"), kind, values)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        row["set"] or names.DEFAULT_SET,
+        row["sample_id"],
+        row["generation"] or 0,
+        row["attempt"] or 0,
+        row["step"],
+    )

@@ -1,0 +1,163 @@
+"""Scoring rounds that are stored already: new scores in a file of their own, what was there is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timelapse import names
+from timelapse.errors import RunError
+from timelapse.polite import polite_requests
+from timelapse.reading.choice import newest_attempts, of_set
+from timelapse.reading.loader import load_rounds
+from timelapse.reading.records import set_names
+from timelapse.reading.rescored import KEY, digests, rescored_schema
+from timelapse.rounds import round_from_table
+from timelapse.scoring.engine import Judges, Question, judge
+from timelapse.scoring.scorer import Scorer
+from timelapse.tables import parquet_bytes
+from timelapse.writing.metrics import score_means
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+    from timelapse.rounds import Round
+
+_METRICS_AT_A_TIME = 1000  # MLflow's limit for a request
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What a re-scoring of a run did."""
+
+    run_id: str
+    """The run."""
+    file: str
+    """The file with the new scores, under `timelapse/`."""
+    rows: int
+    """How many answers have new scores."""
+    means: Mapping[str, float]
+    """Each new score's mean in the last round of the main set."""
+    problems: tuple[str, ...]
+    """What could not be read or scored."""
+
+
+def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Rescored:
+    """Score a run's stored answers; write the scores as a new file, and their means as metrics.
+
+    Nothing that is stored is changed. The same call again writes the same file.
+
+    Raises:
+        RunError: The run holds no rounds, or an answer has a score of one of these names already.
+    """
+    run_id = run.info.run_id
+    loaded = load_rounds(client, run_id)
+    label = f"Run {run.info.run_name} ({run_id[:8]})"
+    if not len(loaded.rounds):
+        raise RunError(f"{label} holds no rounds to score.")
+    _check_names(label, loaded.rounds, scorers)
+    questions = _questions(loaded.samples)
+    rows: list[dict[str, Any]] = []
+    metrics: list[Metric] = []
+    problems = list(loaded.problems)
+    means: dict[str, float] = {}
+    for set_name in reversed(set_names(loaded.rounds, loaded.samples)):  # the main set comes last
+        newest = newest_attempts(of_set(loaded.rounds, set_name))
+        current = set(
+            zip(newest.column("step").to_pylist(), newest.column("attempt").to_pylist(), strict=True)
+        )
+        for round_ in _rounds(of_set(loaded.rounds, set_name)):
+            judged, failed = judge(_bare(round_), questions.get(set_name, {}), Judges(scorers, {}))
+            problems += failed
+            rows += _rows(judged, set_name)
+            if (judged.step, judged.attempt) in current:
+                means = score_means([row for row in judged.predictions if row.status == "ok"])
+                metrics += _metrics(means, set_name, judged.step)
+    file = _store(client, run, rows, metrics)
+    return Rescored(run_id, file, len(rows), means, tuple(dict.fromkeys(problems)))
+
+
+def _check_names(label: str, rounds: pa.Table, scorers: Mapping[str, Scorer]) -> None:
+    stored = {name for row in rounds.column("scores").to_pylist() for name, _value in row or ()}
+    taken = sorted(stored & scorers.keys())
+    if taken:
+        raise RunError(
+            f"{label} has the score '{taken[0]}' already, and stored scores are kept. Give the new one "
+            f"another name: --scorers {taken[0]}_2={taken[0]}"
+        )
+
+
+def _questions(samples: pa.Table) -> dict[str, dict[str, Question]]:
+    found: dict[str, dict[str, Question]] = {}
+    for row in samples.select(["set", "sample_id", "prompt", "reference"]).to_pylist():
+        question = Question(row["prompt"], row["reference"])
+        found.setdefault(row["set"] or names.DEFAULT_SET, {})[row["sample_id"]] = question
+    return found
+
+
+def _rounds(rows: pa.Table) -> list[Round]:
+    """Return all rounds of a set, of every attempt, by step."""
+    import pyarrow.compute as pc
+
+    attempts = pc.fill_null(rows.column("attempt"), 0)
+    places = sorted(set(zip(rows.column("step").to_pylist(), attempts.to_pylist(), strict=True)))
+    return [
+        round_from_table(
+            rows.filter(pc.and_(pc.equal(rows.column("step"), step), pc.equal(attempts, attempt)))
+        )
+        for step, attempt in places
+    ]
+
+
+def _bare(round_: Round) -> Round:
+    """Return a round without its scores, so that only the new ones are in the new file."""
+    return replace(round_, predictions=tuple(replace(row, scores={}) for row in round_.predictions))
+
+
+def _rows(round_: Round, set_name: str) -> list[dict[str, Any]]:
+    place = {"set": set_name, "attempt": round_.attempt, "step": round_.step}
+    return [
+        {
+            **place,
+            "sample_id": row.sample_id,
+            "generation": row.generation,
+            "scores": sorted(row.scores.items()),
+        }
+        for row in round_.predictions
+        if row.scores
+    ]
+
+
+def _metrics(means: Mapping[str, float], set_name: str, step: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    now = time.time_ns() // 1_000_000
+    return [Metric(names.metric(name, set_name), value, now, step) for name, value in means.items()]
+
+
+def _store(client: MlflowClient, run: Run, rows: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> str:
+    """Send the file, then the tag that makes it count, then the numbers."""
+    import pyarrow as pa
+
+    ordered = sorted(rows, key=lambda row: [row[name] for name in KEY])
+    data = parquet_bytes(pa.Table.from_pylist(ordered, schema=rescored_schema()))
+    digest = hashlib.sha256(data).hexdigest()
+    file = names.scores_file(digest)
+    run_id = run.info.run_id
+    with polite_requests(), tempfile.TemporaryDirectory(prefix="timelapse-") as folder:
+        path = Path(folder) / file
+        path.write_bytes(data)
+        client.log_artifact(run_id, str(path), names.ARTIFACT_FOLDER)
+        before = digests(client.get_run(run_id).data.tags)
+        if digest not in before:
+            client.set_tag(run_id, names.TAG_SCORES, ",".join([*before, digest]))
+        for begin in range(0, len(metrics), _METRICS_AT_A_TIME):
+            client.log_batch(run_id, metrics=metrics[begin : begin + _METRICS_AT_A_TIME])
+    return file
