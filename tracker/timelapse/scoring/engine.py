@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SCORED_BYTES = 20_000
 """A longer answer or reference is scored by its beginning only; its row has the flag `scored_prefix`."""
 SCORED_PREFIX = "scored_prefix"
+
+Pace = Callable[[float], None]
 
 DEFAULT_SCORERS = ("exact_match", "edit_similarity", "token_f1")
 """The scores of a run for which none are named."""
@@ -57,7 +59,11 @@ class Judges:
 
 
 def judge(
-    round_: Round, questions: Mapping[str, Question], judges: Judges, base: Round | None = None
+    round_: Round,
+    questions: Mapping[str, Question],
+    judges: Judges,
+    base: Round | None = None,
+    pace: Pace | None = None,
 ) -> tuple[Round, list[str]]:
     """Return the round with scores, validations and flags, and a sentence for each judge that failed.
 
@@ -69,16 +75,21 @@ def judge(
         questions: What was asked, by sample id.
         judges: Scorers and validators.
         base: The set's first round, with which lengths and scripts are compared.
+        pace: Called after each row with the seconds that it took, to let other threads go on.
     """
     bench = _Bench(judges, {})
     before = {(row.sample_id, row.generation): row.prediction for row in (base.predictions if base else ())}
-    rows = tuple(
-        bench.judged(
-            row, questions.get(row.sample_id, Question()), before.get((row.sample_id, row.generation))
+    rows = []
+    for row in round_.predictions:
+        begin = time.perf_counter()
+        question, first = (
+            questions.get(row.sample_id, Question()),
+            before.get((row.sample_id, row.generation)),
         )
-        for row in round_.predictions
-    )
-    return replace(round_, predictions=rows), list(bench.problems.values())
+        rows.append(bench.judged(row, question, first))
+        if pace is not None:
+            pace(time.perf_counter() - begin)
+    return replace(round_, predictions=tuple(rows)), list(bench.problems.values())
 
 
 @dataclass(slots=True)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
 
+    from timelapse.scoring.engine import Pace
+
 
 class RunArtifacts:
     """Writes the files under `timelapse/` of one run. Each method may be repeated: the result is the same.
@@ -80,14 +82,14 @@ class RunArtifacts:
             self._manifest.pop(outdated, None)
         self._samples_changed = True
 
-    def put_round(self, table: pa.Table, about: Mapping[str, Any]) -> Round:
-        """Score a round, send its file, and return it with its scores."""
+    def put_round(self, table: pa.Table, about: Mapping[str, Any], pace: Pace | None = None) -> Round:
+        """Judge a round, send its file, and return it with its scores; `pace` as for `judge`."""
         self._join()
         if self._samples and not self._samples_sent:  # who sees a round must find its prompts
             self.tidy()
         round_ = round_from_table(table, about["seconds"])
         questions = self._questions.get(round_.set_name, {})
-        round_, problems = judge(round_, questions, self._judges, self._base(round_))
+        round_, problems = judge(round_, questions, self._judges, self._base(round_), pace)
         for problem in problems:
             what = problem.partition(" failed")[0]
             self._fence.report(what, problem, "Its cells are marked. The training goes on.")

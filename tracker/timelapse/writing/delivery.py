@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
     from timelapse.rounds import Round
+    from timelapse.scoring.engine import Pace
     from timelapse.writing.spool import Spool
 
 LIVE = "live"
@@ -49,8 +50,8 @@ class Delivery:
         self._said_live = fresh
         self._growing: set[str] = set()
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
-        """Send entries of one kind, and forget them once MLflow holds them.
+    def deliver(self, entries: Sequence[Entry], pace: Pace | None = None) -> None:
+        """Send entries of one kind, and forget them once MLflow holds them; `pace` as for `judge`.
 
         Raises:
             DamagedEntryError: An entry's file is not what was written. It stays where it is.
@@ -60,7 +61,7 @@ class Delivery:
         run_id = self._run()
         kind = entries[0].kind
         if kind == "round":
-            self._send_rounds(run_id, contents)
+            self._send_rounds(run_id, contents, pace)
         elif kind == "numbers":
             self._send_numbers(run_id, [unpack(data) for data in contents])
         else:
@@ -134,7 +135,7 @@ class Delivery:
         text = unpack(data)
         self._files(run_id).put_text(text["name"], text["text"])
 
-    def _send_rounds(self, run_id: str, contents: Sequence[bytes]) -> None:
+    def _send_rounds(self, run_id: str, contents: Sequence[bytes], pace: Pace | None) -> None:
         """Send the files of rounds, then all their numbers with one request."""
         self._say_live(run_id)
         files = self._files(run_id)
@@ -143,7 +144,7 @@ class Delivery:
             table, about = unpack_table(data)
             if about["tentative"]:
                 table = self._shifted(table, files)
-            round_ = files.put_round(table, about)
+            round_ = files.put_round(table, about, pace)
             metrics += _metrics(round_, files.previous(round_), self._judges, about)
             files.remember(round_)
         self._log(run_id, metrics, {names.TAG_ROUNDS: str(about["rounds"])})

@@ -29,6 +29,9 @@ LONGEST_TIMEOUT_SECONDS = 120.0
 """A server that is slow rather than away gets more time with each try, up to this."""
 MOST_TOGETHER = {"round": 16, "numbers": 100}
 """How many entries that have piled up share one request for their numbers."""
+REST_FOR_WORK, LONGEST_REST_SECONDS, MOST_PACED = 40.0, 0.1, 2
+"""While a training runs, judging an answer is followed by forty times as long a rest, at most this, unless
+more entries than these wait: Python runs one thread at a time, and the training's has the right of way."""
 _LAST = float("inf")
 
 
@@ -160,6 +163,12 @@ class Uploader:
             self._rest = self._draining = False
             return not unfinished
 
+    def pace(self, seconds: float) -> None:
+        """Rest after so many seconds of computing, unless somebody waits for us."""
+        with self._wake:
+            if not (self._draining or self._stop or len(self._artifacts.entries) > MOST_PACED):
+                self._wake.wait(rest_after(seconds))
+
     def stop(self, seconds: float) -> None:
         """End the thread after its present request, for which it is given some seconds."""
         with self._wake:
@@ -250,7 +259,9 @@ class Uploader:
         error: BaseException | None
         try:
             with polite_requests(timeout=lane.timeout):
-                _none, error = attempt(partial(self._delivery.deliver, group) if group else self._complete)
+                _none, error = attempt(
+                    partial(self._delivery.deliver, group, self.pace) if group else self._complete
+                )
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as found:  # a scorer's: this thread goes on
             error = RuntimeError(f"something asked the program to end: {found!r}")
         with self._wake:
@@ -289,6 +300,11 @@ class Uploader:
             describe(error),
             "The training goes on; rounds wait on disk, and are sent when MLflow answers again.",
         )
+
+
+def rest_after(seconds: float) -> float:
+    """Return how long to rest after so many seconds of computing beside a training."""
+    return min(REST_FOR_WORK * seconds, LONGEST_REST_SECONDS)
 
 
 def _is_wrong(entry: Entry, error: BaseException) -> bool:
