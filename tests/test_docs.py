@@ -115,7 +115,7 @@ def test_the_commands_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     console = "\n".join(blocks(ROOT / "README.md", "console") + blocks(ROOT / "CONTRIBUTING.md", "console"))
     targets = set(re.findall(r"^make ([\w-]+)", console, re.M))
-        assert targets >= {"demo", "test", "check", "format", "test-faults", "bench-write", "bench-read"}
+    assert targets >= {"demo", "test", "check", "format", "test-faults", "bench-write", "bench-read"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ FACES = {
         "load_samples",
         "sample",
         "start_run",
+        "trajectories",
     ],
     "timelapse_training": ["GenerationSettings", "PredictionsCallback", "generate", "train"],
     "timelapse_plugins": [],

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from stored import question_set, store_run
 
-from timelapse import load_predictions, names
+from timelapse import compare, load_predictions, names, start_run
 from timelapse.cli.main import main
 from timelapse.errors import RunError
 from timelapse.reading.runs import find_run
@@ -54,8 +54,10 @@ def test_the_same_again_is_refused_and_another_name_is_not(
 ) -> None:
     run = find_run(run_id)
     rescore(tracking, run, make_scorers(["contains"]))
+    again = rescore(tracking, find_run(run_id), make_scorers(["contains"]))
+    assert again.rows == 6
     with pytest.raises(RunError, match=r"has the score 'contains' already.*contains_2=contains"):
-        rescore(tracking, find_run(run_id), make_scorers(["contains"]))
+        rescore(tracking, find_run(run_id), make_scorers({"contains": "rouge_l"}))
     with pytest.raises(RunError, match="has the score 'exact_match' already"):
         rescore(tracking, find_run(run_id), make_scorers(["exact_match"]))
     rescore(tracking, find_run(run_id), make_scorers({"strict": "exact_match"}))
@@ -69,8 +71,7 @@ def test_a_damaged_file_of_scores_is_reported_and_the_rest_is_read(
 ) -> None:
     rescore(tracking, find_run(run_id), make_scorers(["contains"]))
     digest = "0" * 64
-    tag = tracking.get_run(run_id).data.tags[names.TAG_SCORES]
-    tracking.set_tag(run_id, names.TAG_SCORES, f"{tag},{digest}")
+    tracking.set_tag(run_id, f"{names.TAG_SCORES}{digest[:16]}", digest)
     with pytest.warns(match=r"scores-0{16}\.parquet cannot be read"):
         frame = load_predictions(run_id)
     assert "contains" in frame.columns
@@ -113,3 +114,21 @@ def test_show_tells_what_was_learned(tracking: mlflow.MlflowClient) -> None:
         ("always_right", "learned", "forgotten", "oscillating", "never"), 1
     )
     assert found["samples"][2]["right"] == [True, False, False]
+
+
+def test_the_onset_of_loops_is_told_by_the_run_and_by_a_comparison(tracking: mlflow.MlflowClient) -> None:
+    with start_run("loops") as run:
+        for step, answer in [(0, "red"), (10, "red"), (20, "the the " * 50), (30, "a b " * 50)]:
+            run.log_predictions(
+                [{"prompt": "a colour?", "prediction": answer, "reference": "red"}], step=step
+            )
+    assert run.run_id is not None
+    tags = tracking.get_run(run.run_id).data.tags
+    assert tags[names.TAG_HEALTH] == "loops began at step 20"
+    notes = compare(["loops@0", "loops@30"]).notes
+    assert any("loops began at step 20" in note for note in notes)
+    with start_run("fine") as run:
+        run.log_predictions([{"prompt": "a colour?", "prediction": "red", "reference": "red"}], step=0)
+    assert run.run_id is not None
+    tags = tracking.get_run(run.run_id).data.tags
+    assert tags[names.TAG_HEALTH] == "no sign of broken generation came to stay"

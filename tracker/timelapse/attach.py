@@ -21,7 +21,7 @@ from timelapse.polite import is_refusal, polite_requests
 from timelapse.provenance import environment
 from timelapse.randomness import untouched_random_state
 from timelapse.run import TrainingRun
-from timelapse.scoring.engine import DEFAULT_SCORERS, Judges
+from timelapse.scoring.engine import DEFAULT_SCORERS, Judges, warm_up
 from timelapse.scoring.scorer import make_scorers
 from timelapse.scoring.validators import make_validators, spec_of
 from timelapse.writing.client import experiment_named
@@ -125,7 +125,9 @@ def make_judges(
     for scorer in made.values():
         if scorer.note:
             warn(scorer.note)
-    return Judges(made, make_validators(validators, folder=folder))
+    judges = Judges(made, make_validators(validators, folder=folder))
+    warm_up(judges)
+    return judges
 
 
 def open_run(
@@ -151,7 +153,7 @@ def open_run(
     if target.tracking_uri:
         mlflow.set_tracking_uri(target.tracking_uri)
     uri, offline = mlflow.get_tracking_uri(), _is_offline()
-    judges = judges or Judges()
+    judges = judges or make_judges(None, ())
     known = _known(target, activate=activate)
     if known.run_id and not offline:
         deliver_leftovers(known.run_id, partial(mlflow.MlflowClient, uri))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -154,7 +155,10 @@ def _stay_interrupted() -> None:
     """Let the process still exit as one that SIGINT has ended, so that a shell's loop stops, too.
 
     CPython keeps that in a flag that the next `exec` of a text resets, and ending a run may import anything.
+    PyTorch imports `tabulate`, where that is installed, when the process ends: it shall find it loaded.
     """
+    if "torch._dynamo.utils" in sys.modules:
+        attempt(partial(importlib.import_module, "tabulate"))
     with contextlib.suppress(KeyboardInterrupt):
         exec("raise KeyboardInterrupt")  # noqa: S102 - sets the flag again
 

@@ -70,5 +70,10 @@ def warn(message: str) -> None:
 
 def describe(error: BaseException) -> str:
     """Return an error as one line without secrets: `ErrorType: message`, cut at 500 characters."""
-    message = " ".join(redact_text(str(error)).split())
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot say what it is
+        text = ""
+    words = " ".join(redact_text(text).split())
+    message = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
     return f"{type(error).__name__}: {message[:500]}" if message else type(error).__name__

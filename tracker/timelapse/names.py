@@ -20,7 +20,8 @@ TAG_STATUS = "timelapse.status"
 TAG_ROUNDS = "timelapse.rounds"
 TAG_SAMPLE_SET = "timelapse.sample_set"
 TAG_MANIFEST = "timelapse.manifest"
-TAG_SCORES = "timelapse.scores"
+TAG_HEALTH = "timelapse.health"
+TAG_SCORES = "timelapse.scores."
 TAG_SYNC = "timelapse.sync"
 TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
 TAG_COMMAND = "timelapse.command"
@@ -72,7 +73,9 @@ def is_set_name(text: str) -> bool:
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:
     """Return the MLflow metric name of a round's number: `predictions/exact_match`.
 
-    Characters that MLflow does not take in a name become `_`, and a long name is cut at its 250.
+    Characters that MLflow does not take in a name become `_`, and so does a `/` that is not between two
+    parts; a long name is cut at its 250.
     """
     whole = METRIC_PREFIX + (name if set_name == DEFAULT_SET else f"{set_name}/{name}")
-    return re.sub(r"[^\w./ :-]", "_", whole)[:250]
+    plain = re.sub(r"[^\w./ :-]", "_", whole)[:250]
+    return re.sub(r"(?<=/)(?=/|\.{1,2}(/|$))|/$", "_", plain)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from timelapse import names
 from timelapse.errors import RunError
-from timelapse.polite import polite_requests
 from timelapse.reading.choice import newest_attempts, of_set
 from timelapse.reading.loader import load_rounds
 from timelapse.reading.records import set_names
 from timelapse.reading.rescored import KEY, digests, rescored_schema
+from timelapse.reading.runs import ask
 from timelapse.rounds import round_from_table
 from timelapse.scoring.engine import Judges, Question, judge
 from timelapse.scoring.scorer import Scorer
@@ -62,7 +62,6 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
     label = f"Run {run.info.run_name} ({run_id[:8]})"
     if not len(loaded.rounds):
         raise RunError(f"{label} holds no rounds to score.")
-    _check_names(label, loaded.rounds, scorers)
     questions = _questions(loaded.samples)
     rows: list[dict[str, Any]] = []
     metrics: list[Metric] = []
@@ -80,13 +79,18 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
             if (judged.step, judged.attempt) in current:
                 means = score_means([row for row in judged.predictions if row.status == "ok"])
                 metrics += _metrics(means, set_name, judged.step)
-    file = _store(client, run, rows, metrics)
+    data = _file(rows)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest not in digests(client.get_run(run_id).data.tags):  # else it is the same again
+        _check_names(label, loaded.rounds, rows)
+    _store(client, run_id, data, digest, metrics)
+    file = names.scores_file(digest)
     return Rescored(run_id, file, len(rows), means, tuple(dict.fromkeys(problems)))
 
 
-def _check_names(label: str, rounds: pa.Table, scorers: Mapping[str, Scorer]) -> None:
+def _check_names(label: str, rounds: pa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     stored = {name for row in rounds.column("scores").to_pylist() for name, _value in row or ()}
-    taken = sorted(stored & scorers.keys())
+    taken = sorted(stored & {name for row in rows for name, _value in row["scores"]})
     if taken:
         raise RunError(
             f"{label} has the score '{taken[0]}' already, and stored scores are kept. Give the new one "
@@ -142,22 +146,27 @@ def _metrics(means: Mapping[str, float], set_name: str, step: int) -> list[Metri
     return [Metric(names.metric(name, set_name), value, now, step) for name, value in means.items()]
 
 
-def _store(client: MlflowClient, run: Run, rows: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> str:
-    """Send the file, then the tag that makes it count, then the numbers."""
+def _file(rows: Sequence[dict[str, Any]]) -> bytes:
     import pyarrow as pa
 
     ordered = sorted(rows, key=lambda row: [row[name] for name in KEY])
-    data = parquet_bytes(pa.Table.from_pylist(ordered, schema=rescored_schema()))
-    digest = hashlib.sha256(data).hexdigest()
-    file = names.scores_file(digest)
-    run_id = run.info.run_id
-    with polite_requests(), tempfile.TemporaryDirectory(prefix="timelapse-") as folder:
-        path = Path(folder) / file
-        path.write_bytes(data)
-        client.log_artifact(run_id, str(path), names.ARTIFACT_FOLDER)
-        before = digests(client.get_run(run_id).data.tags)
-        if digest not in before:
-            client.set_tag(run_id, names.TAG_SCORES, ",".join([*before, digest]))
+    return parquet_bytes(pa.Table.from_pylist(ordered, schema=rescored_schema()))
+
+
+def _store(client: MlflowClient, run_id: str, data: bytes, digest: str, metrics: Sequence[Metric]) -> None:
+    """Send the file and the numbers, then the tag that makes them count.
+
+    Raises:
+        RunError: MLflow refuses, or does not answer.
+    """
+
+    def send() -> None:
+        with tempfile.TemporaryDirectory(prefix="timelapse-") as folder:
+            path = Path(folder) / names.scores_file(digest)
+            path.write_bytes(data)
+            client.log_artifact(run_id, str(path), names.ARTIFACT_FOLDER)
         for begin in range(0, len(metrics), _METRICS_AT_A_TIME):
             client.log_batch(run_id, metrics=metrics[begin : begin + _METRICS_AT_A_TIME])
-    return file
+        client.set_tag(run_id, f"{names.TAG_SCORES}{digest[:16]}", digest)
+
+    ask(client.tracking_uri, send)

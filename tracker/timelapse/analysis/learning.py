@@ -12,6 +12,8 @@ from timelapse.analysis.trajectories import CLASSES, classify
 from timelapse.scoring.health import flag_rates, onsets
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from timelapse.rounds import Round
 
 
@@ -77,6 +79,18 @@ def learning(rounds: Sequence[Round], right: Right | None) -> Learning:
         best=_best(rounds, right) if right else None,
         onsets=onsets({each.step: _rates(each) for each in rounds}),
     )
+
+
+def stored_onsets(rounds: Mapping[int, pa.Table]) -> dict[str, int]:
+    """Return the onsets of rounds as they are stored, by their steps; none of rounds that nobody judged."""
+    rates = {}
+    for step, table in rounds.items():
+        if "flags" in table.column_names:
+            rows = zip(table.column("status").to_pylist(), table.column("flags").to_pylist(), strict=True)
+            rates[step] = flag_rates(
+                [flags for status, flags in rows if status == "ok" and flags is not None]
+            )
+    return onsets(rates)
 
 
 def settled_since(rounds: Sequence[Round]) -> int | None:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from timelapse.analysis.history import History, Side, check_round, history, split_selector
+from timelapse.analysis.learning import stored_onsets
 from timelapse.errors import RunError
+from timelapse.scoring.health import onset_sentence
 
 FIRST_CHOICE = "exact_match"
 """The score that decides, where all runs have it."""
@@ -147,4 +149,6 @@ def _notes(side: Side) -> list[str]:
     repeated = run.rounds[side.step].num_rows - len(side.answers())
     if repeated:
         notes.append(f"run {run}, step {side.step}: {repeated} rows repeat a sample; the last one counts")
+    if sentence := onset_sentence(stored_onsets(run.rounds)):
+        notes.append(f"run {run}: {sentence}")
     return notes

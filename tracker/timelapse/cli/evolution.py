@@ -65,7 +65,11 @@ def print_rounds(shown: Shown) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("trigger", no_wrap=True)
     for heading in ("samples", *scores, "errors", "truncated", "churn", "seconds"):
-        table.add_column(heading.removesuffix("_rate").replace("_", " "), justify="right", vertical="bottom")
+        table.add_column(
+            visible(heading, one_line=True).removesuffix("_rate").replace("_", " "),
+            justify="right",
+            vertical="bottom",
+        )
     for round_, row in zip(shown.rounds, metrics, strict=True):
         errors, cut = len(round_.failed), _truncated(round_)
         table.add_row(
@@ -109,7 +113,11 @@ def print_sample(shown: Shown, sample: StoredSample, rounds: list[Round]) -> Non
     """Print one sample's answers over the rounds, each compared with the one before."""
     screen = console()
     screen.print()
-    screen.print(Text.assemble((f"#{sample.index}", "bold cyan"), (f"  sample {sample.sample_id}", "dim")))
+    screen.print(
+        Text.assemble(
+            (f"#{sample.index}", "bold cyan"), (f"  sample {visible(sample.sample_id, one_line=True)}", "dim")
+        )
+    )
     for label, text in (("prompt", sample.prompt), ("reference", sample.reference)):
         screen.print(Text(label, style="bold"))
         screen.print(_indented(Text(visible(text)) if text is not None else Text("none", style="dim")))

@@ -52,7 +52,7 @@ def rescore(
         result = rescored(client, run, scorers)
         done.append(asdict(result))
         for problem in result.problems:
-            click.echo(f"Warning: run {result.run_id[:8]}: {problem}", err=True)
+            click.echo(f"Warning: run {result.run_id[:8]}: {visible(problem, one_line=True)}", err=True)
         if output != "json":
             means = ", ".join(
                 f"{visible(name, one_line=True)} {number(mean)}" for name, mean in result.means.items()

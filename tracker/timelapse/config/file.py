@@ -156,7 +156,7 @@ def _with_full_schema(spec: Any, folder: Path) -> Any:
     if not isinstance(given, Mapping) or not isinstance(given.get("schema"), str):
         return spec
     path = os.path.normpath(folder / Path(given["schema"]).expanduser())
-    return {"json_schema": {**given, "schema": path}}
+    return {**spec, "json_schema": {**given, "schema": path}}
 
 
 def _is_path(parts: tuple[str, str], value: str, full: str) -> bool:

@@ -33,7 +33,7 @@ def with_rescored(
 ) -> tuple[pa.Table, list[str]]:
     """Return a run's rows with the scores that came later, and a sentence for each file that is missing.
 
-    Which files count says the run's tag `timelapse.scores`, by their content.
+    Which files count say the run's tags `timelapse.scores.…`, by their content.
     """
     listed = digests(artifacts.tags)
     if not listed or "scores" not in rounds.column_names or not len(rounds):
@@ -50,8 +50,9 @@ def with_rescored(
 
 
 def digests(tags: Mapping[str, str]) -> list[str]:
-    """Return the SHA-256 of each file of later scores that a run's tags list, in order."""
-    return re.findall(r"[0-9a-f]{64}", tags.get(names.TAG_SCORES, ""))
+    """Return the SHA-256 of each file of later scores, of which each has a tag of its own."""
+    listed = sorted((tag, value) for tag, value in tags.items() if tag.startswith(names.TAG_SCORES))
+    return [value for _tag, value in listed if re.fullmatch(r"[0-9a-f]{64}", value)]
 
 
 def _read(content: bytes) -> list[dict[str, Any]]:
@@ -71,10 +72,15 @@ def _joined(rounds: pa.Table, later: Sequence[list[dict[str, Any]]]) -> pa.Table
         for row in rows:
             scores.setdefault(_key(row), {}).update(row["scores"])
     stored = rounds.select([*KEY, "scores"]).to_pylist()
-    merged = [{**scores.get(_key(row), {}), **dict(row["scores"] or ())} for row in stored]
+    merged = [_merged(dict(row["scores"] or ()), scores.get(_key(row), {})) for row in stored]
     kind = round_schema().field("scores")
     values = pa.array([list(each.items()) for each in merged], kind.type)
     return rounds.set_column(rounds.column_names.index("scores"), kind, values)
+
+
+def _merged(stored: dict[str, float], later: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores of a row: those of its round first, and as they are."""
+    return stored | {name: value for name, value in later.items() if name not in stored}
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

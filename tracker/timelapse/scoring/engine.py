@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse.analysis.learning import Right
 from timelapse.fence import attempt, describe
@@ -16,6 +17,8 @@ from timelapse.scoring.validators import Validation, Validator, revived_validato
 
 if TYPE_CHECKING:
     from timelapse.rounds import Prediction, Round
+
+T = TypeVar("T")
 
 SCORED_BYTES = 20_000
 """A longer answer or reference is scored by its beginning only; its row has the flag `scored_prefix`."""
@@ -126,7 +129,7 @@ class _Bench:
             if (reference is None and scorer.needs_reference) or self._is_spent(name, scorer):
                 continue
             begin = time.perf_counter() if scorer.budget is not None else 0.0
-            found, error = attempt(lambda scorer=scorer: scorer.score(text, reference, prompt))  # type: ignore[misc]
+            found, error = _tried(partial(scorer.score, text, reference, prompt))
             if scorer.budget is not None:
                 self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - begin
             if found is None:
@@ -148,12 +151,21 @@ class _Bench:
     def _validations(self, text: str) -> tuple[Validation, ...]:
         done = []
         for name, validator in self.judges.validators.items():
-            found, error = attempt(lambda validator=validator: validator.validate(text))  # type: ignore[misc]
+            found, error = _tried(partial(validator.validate, text))
             if found is not None:
                 done.append(found)
             else:
-                self.problems.setdefault(name, str(error))
+                assert error is not None
+                self.problems.setdefault(name, f"the validator '{name}' failed: {describe(error)}")
         return tuple(done)
+
+
+def _tried(call: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """Return what `attempt` does; a judge that asks the program to end has failed like any other."""
+    try:
+        return attempt(call)
+    except (SystemExit, GeneratorExit) as error:
+        return None, error
 
 
 def bounded(text: str) -> tuple[str, bool]:
@@ -164,6 +176,17 @@ def bounded(text: str) -> tuple[str, bool]:
     if len(data) <= SCORED_BYTES:
         return text, False
     return data[:SCORED_BYTES].decode("utf-8", "ignore"), True
+
+
+def warm_up(judges: Judges) -> None:
+    """Import what the built-in scorers need, before the training: beside it an import would hold it up.
+
+    Python would also forget that a program was interrupted if a module were imported after that.
+    """
+    health.row_flags("1", None, prompt="1", reference="1", base="1")
+    for scorer in judges.scorers.values():
+        if getattr(scorer.function, "__module__", "").startswith("timelapse.scoring."):
+            _tried(partial(scorer.score, "1", "1", "1"))
 
 
 def revived_judges(scorers: Mapping[str, Any], validators: Sequence[Any]) -> Judges:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,11 +14,16 @@ from typing import Any
 from timelapse.errors import ConfigError, ScorerError
 from timelapse.fence import attempt, describe
 from timelapse.hints import nearest
+from timelapse.rounds import storable
 
 ScoreFunction = Callable[..., Any]
 """A function that takes some of `prediction`, `reference` and `prompt`, by these names or as (prediction,
 reference), and returns a number, a truth value, a mapping of such by name, or None for no score."""
 
+_OTHER_NUMBERS = re.compile(
+    r".*_rate(_.*)?|churn|edit_distance|right|learned|forgotten|net|pass_at_\d+|agreement|spread|seconds|"
+    r"tokens_per_second|share_of_training_time|reference_nll"
+)
 _GIVEN = ("prediction", "reference", "prompt")
 
 
@@ -73,6 +80,7 @@ class Scorer:
         if result is None:
             return {}
         if isinstance(result, Mapping):
+            result = {storable(str(key)): value for key, value in result.items()}
             return {
                 f"{self.name}_{key}": _number(value) for key, value in result.items() if value is not None
             }
@@ -106,9 +114,11 @@ def make_scorer(spec: Any, name: str | None = None) -> Scorer:
     if isinstance(spec, Scorer):
         return replace(spec, name=name or spec.name)
     if callable(spec):
-        return _own(spec, _path(spec), {}, name)
+        return _named(_own(spec, _path(spec), {}, name))
     what, options = _read(spec)
     name = options.pop("name", name)
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        raise ConfigError(f"The scorer '{what}' has the name {name!r}. Expected a text such as my_score.")
     budget = options.pop("seconds", None)
     if ":" in what:
         made = _own(_imported(what), what, options, name)
@@ -119,7 +129,17 @@ def make_scorer(spec: Any, name: str | None = None) -> Scorer:
             f"The scorer '{what}' is not known.{nearest(what, SCORERS)} The scorers are "
             f"{', '.join(SCORERS)}; your own is named by its import path, 'my_package.my_module:my_scorer'."
         )
-    return made if budget is None else replace(made, budget=_seconds(what, budget))
+    return _named(made if budget is None else replace(made, budget=_seconds(what, budget)))
+
+
+def _named(scorer: Scorer) -> Scorer:
+    """Return a scorer, unless its name is that of another number of a round."""
+    if _OTHER_NUMBERS.fullmatch(scorer.name):
+        raise ConfigError(
+            f"'{scorer.name}' is the name of another number of a round. Give the scorer another one "
+            "with `name:`, or as a key: scorers={'my_score': …}."
+        )
+    return scorer
 
 
 def make_scorers(specs: Iterable[Any] | Mapping[str, Any]) -> dict[str, Scorer]:
@@ -197,6 +217,12 @@ def _own(found: Any, path: str, options: Mapping[str, Any], name: str | None) ->
     from timelapse.scoring import mlflow_scorers
 
     spec = {path: dict(options)} if options else path
+    _plain, error = attempt(lambda: json.dumps(options, allow_nan=False))
+    if error is not None:
+        raise ConfigError(
+            f"The options of the scorer '{path}' are not plain values: {describe(error)}. Expected "
+            "texts, numbers, true, false, null, lists and mappings; a date is written in quotes."
+        ) from error
     if inspect.isclass(found):
         made, error = attempt(lambda: found(**options))
         if error is not None:
@@ -255,11 +281,13 @@ def _imported(path: str) -> Any:
 
 
 def _path(function: Any) -> str:
-    """Return where another process could import a function from."""
+    """Return where another process could import a function from, or words that it cannot import."""
     made = function.func if isinstance(function, partial) else function
     kind = made if hasattr(made, "__qualname__") else type(made)
     module = getattr(kind, "__module__", None) or "builtins"  # a method of a built-in class has none
-    return f"{module}:{kind.__qualname__}"
+    path = f"{module}:{kind.__qualname__}"
+    found, _error = attempt(partial(_imported, path))
+    return path if found is function else f"given in code: {path}"
 
 
 def _name(function: Any, path: str) -> str:

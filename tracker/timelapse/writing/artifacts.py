@@ -14,9 +14,10 @@ from timelapse.fence import Fence, attempt, describe
 from timelapse.resting import RestingFiles, listed_digest
 from timelapse.rounds import Round, round_from_table, with_judgements
 from timelapse.scoring.engine import Judges, Question, judge
+from timelapse.scoring.health import onset_sentence
 from timelapse.tables import latest_table, parquet_bytes, samples_schema
 from timelapse.writing.client import announce_table
-from timelapse.writing.compaction import compacted
+from timelapse.writing.compaction import compacted, main_onsets
 from timelapse.writing.manifest import (
     manifest_bytes,
     new_manifest,
@@ -64,11 +65,13 @@ class RunArtifacts:
         self._questions: dict[str, dict[str, Question]] = {}
         self._previous: dict[str, Round] = {}
         self._bases: dict[str, Round | None] = {}
+        self._judged: dict[str, tuple[pa.Table, Round, bytes]] = {}
         self._latest: Round | None = None
         self._foreign: dict[str, str] = {}
         self._joined = fresh
         self._samples_changed = self._samples_sent = False
         self._announced = False
+        self._onsets: str | None = None
         self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
 
     def add_samples(self, table: pa.Table, about: Mapping[str, Any]) -> None:
@@ -88,14 +91,28 @@ class RunArtifacts:
         if self._samples and not self._samples_sent:  # who sees a round must find its prompts
             self.tidy()
         round_ = round_from_table(table, about["seconds"])
+        file = names.round_file(round_.step, round_.attempt, round_.set_name)
+        before = self._judged.get(file)
+        if before is not None and before[0].equals(table):  # judges may cost time and money: a retry does not
+            _table, round_, data = before
+        else:
+            done, error = attempt(lambda: self._judgement(round_, table, pace))
+            if done is None:
+                assert error is not None
+                self._fence.report("judging a round", describe(error), "It is stored without scores.")
+            round_, data = done or (round_, parquet_bytes(table))
+            self._judged[file] = (table, round_, data)
+        self._send(file, data)
+        return round_
+
+    def _judgement(self, round_: Round, table: pa.Table, pace: Pace | None) -> tuple[Round, bytes]:
+        """Return a round with what its judges say, and its file."""
         questions = self._questions.get(round_.set_name, {})
-        round_, problems = judge(round_, questions, self._judges, self._base(round_), pace)
+        judged, problems = judge(round_, questions, self._judges, self._base(round_), pace)
         for problem in problems:
             what = problem.partition(" failed")[0]
             self._fence.report(what, problem, "Its cells are marked. The training goes on.")
-        file = names.round_file(round_.step, round_.attempt, round_.set_name)
-        self._send(file, parquet_bytes(with_judgements(table, round_)))
-        return round_
+        return judged, parquet_bytes(with_judgements(table, judged))
 
     def previous(self, round_: Round) -> Round | None:
         """Return the set's round before this one, if it is known: at an earlier step, of no newer attempt."""
@@ -107,6 +124,7 @@ class RunArtifacts:
     def remember(self, round_: Round) -> None:
         """Take a round as the newest of its set, now that MLflow holds it and its numbers."""
         self._previous[round_.set_name] = round_
+        self._judged.pop(names.round_file(round_.step, round_.attempt, round_.set_name), None)
         if round_.set_name == names.DEFAULT_SET:
             self._latest = round_
 
@@ -134,6 +152,7 @@ class RunArtifacts:
         data, error = attempt(lambda: compacted(covered)) if covered else (None, None)
         if data is not None:
             files.append(self._send(names.ROUNDS_FILE, data))
+            self._onsets, _error = attempt(lambda: onset_sentence(main_onsets(data)))
         elif error is not None:
             self._fence.report("writing all rounds into one file", describe(error), "They are read singly.")
             covered = []
@@ -146,6 +165,10 @@ class RunArtifacts:
             listed_digest(self._manifest, names.SAMPLES_FILE),
             listed_digest(self._manifest, names.ROUNDS_FILE),
         )
+
+    def health(self) -> str | None:
+        """Return which signs of broken generation came to stay, as a text; None before the run has rested."""
+        return self._onsets or (None if self._onsets is None else "no sign of broken generation came to stay")
 
     def stored_rounds(self, set_name: str) -> list[tuple[int, int]]:
         """Return step and attempt of every round of a set that the run holds."""
@@ -200,7 +223,8 @@ class RunArtifacts:
     def _stored_before(self, round_: Round) -> Round | None:
         """Return the newest stored round of the same set before this one."""
         earlier = self._stored_earlier(round_)
-        return self._stored(round_.set_name, max(earlier)) if earlier else None
+        newest = max(earlier, key=lambda place: (place[1], place[0]), default=None)
+        return self._stored(round_.set_name, newest) if newest else None
 
     def _stored_earlier(self, round_: Round) -> list[tuple[int, int]]:
         return [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from timelapse.analysis.learning import stored_onsets
+from timelapse.reading.choice import main_set, rounds_by_step
 from timelapse.tables import parquet_bytes
 
 _ORDER = [("set", "ascending"), ("step", "ascending"), ("attempt", "ascending")]
@@ -27,3 +29,14 @@ def compacted(files: Iterable[Path]) -> bytes:
     place = pa.array(range(len(whole)), pa.int64())
     order = pc.sort_indices(whole.append_column("#", place), sort_keys=[*_ORDER, ("#", "ascending")])
     return parquet_bytes(whole.take(order), repetitive=True)
+
+
+def main_onsets(data: bytes) -> dict[str, int]:
+    """Return the onsets of the main set in a file of all rounds; see `timelapse.scoring.health.onsets`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ["set", "step", "attempt", "status", "flags"]
+    table = pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
+    chosen = main_set(table)
+    return stored_onsets(rounds_by_step(table, chosen)) if chosen else {}

@@ -84,8 +84,9 @@ class Delivery:
         if resting is not None:
             self._declare_grown(run_id)
             main = self._files(run_id).sample_set(names.DEFAULT_SET).get("fingerprint")
-            tags = {names.TAG_SAMPLE_SET: main} if main else {}
-            self._log(run_id, [], {names.TAG_MANIFEST: str(resting), **tags})
+            tags = {names.TAG_SAMPLE_SET: main, names.TAG_HEALTH: self._files(run_id).health()}
+            known = {tag: value for tag, value in tags.items() if value}
+            self._log(run_id, [], {names.TAG_MANIFEST: str(resting), **known})
             self._said_live = False
 
     def _declare_grown(self, run_id: str) -> None:

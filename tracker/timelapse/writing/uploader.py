@@ -106,7 +106,7 @@ class Uploader:
         self._stop = self._busy = False
         self._rest = self._end_now = False
         self._untidy, self._tidy_at = False, 0.0
-        self._done = 0
+        self._progress = 0
         self._burst_at = self._added_at = self._tried_at = 0.0
         self._draining = False
         self.left: list[Entry] = []
@@ -150,11 +150,11 @@ class Uploader:
                 self._start()
             self._wake.notify_all()
             give_up = time.monotonic() + longest
-            progress, since = self._done, time.monotonic()
+            progress, since = self._progress, time.monotonic()
             while self._is_unfinished() and not self._is_hopeless():
                 now = time.monotonic()
-                if self._done != progress:
-                    progress, since = self._done, now
+                if self._progress != progress:
+                    progress, since = self._progress, now
                 left = min(give_up, since + patience) - now
                 if left <= 0:
                     break
@@ -166,6 +166,8 @@ class Uploader:
     def pace(self, seconds: float) -> None:
         """Rest after so many seconds of computing, unless somebody waits for us."""
         with self._wake:
+            self._progress += 1
+            self._wake.notify_all()  # who waits for us sees that judging goes on
             if not (self._draining or self._stop or len(self._artifacts.entries) > MOST_PACED):
                 self._wake.wait(rest_after(seconds))
 
@@ -266,11 +268,11 @@ class Uploader:
             error = RuntimeError(f"something asked the program to end: {found!r}")
         with self._wake:
             if error is None:
-                self._done += 1
+                self._progress += 1
                 lane.succeeded(len(group))
                 self._untidy = self._untidy or (bool(group) and group[0].kind in ("samples", "round"))
             elif len(group) == 1 and (isinstance(error, DamagedEntryError) or _is_wrong(group[0], error)):
-                self._done += 1
+                self._progress += 1
                 lane.succeeded(1)
                 self.left += group
             else:
