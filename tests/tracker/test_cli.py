@@ -192,9 +192,9 @@ def test_show_draws_rounds_and_answers(timelapse: Timelapse, place: Any) -> None
 
     assert lines[0] == f"first  {place.ids['first'][:8]}  experiment verbs"
     rows = [line.split() for line in lines if line.endswith((" 0.8", " 0.5"))]
-    assert rows[0] == ["0", "0.00", "baseline", "3", "0.00", "0.19", "0.00", "0", "0", "–", "0.8"]
-    assert rows[1] == ["10", "1.00", "epoch", "3", "0.33", "0.74", "0.33", "0", "0", "67%", "0.8"]
-    assert rows[2] == ["20", "2.00", "epoch", "3", "1.00", "1.00", "1.00", "1", "0", "50%", "0.5"]
+    assert rows[0] == ["0", "0.00", "baseline", "3", "0.00", "0.19", "0", "0", "–", "0.8"]
+    assert rows[1] == ["10", "1.00", "epoch", "3", "0.33", "0.74", "0", "0", "67%", "0.8"]
+    assert rows[2] == ["20", "2.00", "epoch", "3", "1.00", "1.00", "1", "0", "50%", "0.5"]
     answers = {line[:1]: line for line in lines if "past tense" in line}
     assert answers["0"].split()[-7:] == ["went", "✗", "goed", "✓", "went", "✓", "went"]
     assert answers["1"].split()[-7:] == ["forgot", "✗", "forgetted", "✗", "forgetted", "✓", "forgot"]
@@ -215,7 +215,7 @@ def test_show_one_sample_with_word_diffs(timelapse: Timelapse) -> None:
     assert "What is the past tense of sing?" in text
     assert "reference\n    sang\n" in text
     assert "✗ step 0 · epoch 0.00 · baseline · 1 token · stop\n    the\n" in text
-    assert "    [-the-]{+sanged+}\n    exact match 0.00 · edit similarity 0.67 · token f1 0.00\n" in text
+    assert "    [-the-]{+sanged+}\n    exact match 0.00 · edit similarity 0.67\n" in text
     assert "! step 20 · epoch 2.00 · error\n    RuntimeError: out of memory\n" in text
     assert "forget" not in text
 

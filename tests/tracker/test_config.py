@@ -88,7 +88,7 @@ def test_the_smallest_config_has_the_documented_defaults():
         "temperature": 1.0,
         "top_p": 1.0,
         "seed": None,
-        "scorers": ["exact_match", "edit_similarity", "token_f1"],
+        "scorers": ["exact_match", "edit_similarity"],
         "validators": [],
         "format": None,
         "fields": None,

@@ -227,7 +227,7 @@ def test_every_attempt_is_kept_and_the_latest_counts(place: Any) -> None:
 def test_one_tidy_frame(place: Any) -> None:
     frame = load_predictions("first", tracking_uri=place.uri)
 
-    assert list(frame.columns) == [*COLUMNS, "exact_match", "edit_similarity", "token_f1"]
+    assert list(frame.columns) == [*COLUMNS, "exact_match", "edit_similarity"]
     assert frame["step"].tolist() == [0] * 3 + [10] * 3 + [20] * 3
     assert frame["reference"].tolist() == ["went", "forgot", "sang"] * 3
     assert frame["prediction"].tolist()[:8] == (
@@ -291,7 +291,7 @@ def test_a_score_named_like_a_column_gets_a_prefix(own_place: Any) -> None:
 
     frame = load_predictions("scores", tracking_uri=own_place.uri)
 
-    own = ["exact_match", "edit_similarity", "token_f1", "score_seconds", "mine"]
+    own = ["exact_match", "edit_similarity", "score_seconds", "mine"]
     assert list(frame.columns)[len(COLUMNS) :] == own
     assert frame["score_seconds"].tolist() == [0.5] * 3
     assert frame["seconds"].isna().all()

@@ -91,8 +91,8 @@ def start_run(
         nested: Open a new run below MLflow's active one, instead of joining that.
         config: What the training was told; stored as `timelapse/config.yaml`, secrets redacted.
         scorers: The scores of every prediction: names of built-in ones, functions of (prediction, reference),
-            import paths, or scorers of MLflow's; a mapping gives them names. By default `exact_match`,
-            `edit_similarity` and `token_f1`. See docs/scores.md.
+            import paths, or scorers of MLflow's; a mapping gives them names. By default `exact_match`
+            and `edit_similarity`. See docs/scores.md.
         validators: The checks of every prediction, such as `["json"]` or `[{"json_schema": "schema.json"}]`.
 
     Raises:

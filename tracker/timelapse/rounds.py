@@ -136,8 +136,8 @@ def round_table(round_: Round) -> pa.Table:
         "epoch": pa.repeat(pa.scalar(round_.epoch, pa.float64()), len(rows)),
         "trigger": pa.repeat(round_.trigger, len(rows)),
         "scores": [list(row.scores.items()) for row in rows],
-        "validations": [_plain_validations(row.validations) for row in rows],
-        "flags": [list(row.flags) for row in rows],
+        "validations": [_plain_validations(row.validations) if row.validations else () for row in rows],
+        "flags": [row.flags for row in rows],
     }
     schema = round_schema()
     return pa.table({name: columns.get(name, []) for name in schema.names}, schema=schema)

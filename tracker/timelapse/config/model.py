@@ -229,7 +229,7 @@ class PredictionsConfig(Section):
     """Draw only from the likeliest tokens that together reach this probability; needs `do_sample`."""
     seed: Seed | None = None
     """Seed of drawing samples and answers; the run's seed if not given."""
-    scorers: Scorers = ["exact_match", "edit_similarity", "token_f1"]
+    scorers: Scorers = ["exact_match", "edit_similarity"]
     """The scores of each answer: built-in ones by name, your own by import path, perhaps with options."""
     validators: Validators = []
     """The checks of each answer: `json`, `json_schema`, `regex`, or the import path of a function."""

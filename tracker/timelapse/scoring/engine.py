@@ -26,7 +26,7 @@ SCORED_PREFIX = "scored_prefix"
 
 Pace = Callable[[float], None]
 
-DEFAULT_SCORERS = ("exact_match", "edit_similarity", "token_f1")
+DEFAULT_SCORERS = ("exact_match", "edit_similarity")
 """The scores of a run for which none are named."""
 
 
