@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from timelapse.errors import ScorerError
@@ -73,6 +73,9 @@ def test_contains_can_ignore_case() -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.text())
+@example("0", "\U00011a8a", "")  # a combining mark
+@example("\u0600", "a", "")  # a mark that joins what follows
+@example("", "\u0600", "a")
 def test_what_stands_between_spaces_is_contained(before: str, part: str, after: str) -> None:
     assert contains(f"{before} {part} {after}", part) == float(
         bool(normalise(part)) or not (before + after).split()

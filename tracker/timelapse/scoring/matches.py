@@ -22,7 +22,8 @@ _SECONDS = 0.05  # for a search: patterns that go astray would take hours
 _LONGEST_PATTERN = 2_000  # characters; longer ones take long to compile, which no time limit ends
 
 _UNSPACED = r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_WORDS = rf"(?V1)\p{{Nd}}++(?:[.,]\p{{Nd}}++)*+|[[\p{{L}}\p{{M}}\p{{N}}_]--{_UNSPACED}]++|\X"
+# A space stands for itself: with a mark before or behind it, Unicode takes both for one character.
+_WORDS = rf"(?V1)\p{{Nd}}++(?:[.,]\p{{Nd}}++)*+|[[\p{{L}}\p{{M}}\p{{N}}_]--{_UNSPACED}]++|\s|\X(?<!\s)|."
 
 _ASCII_WORDS = re.compile(r"[0-9]++(?:[.,][0-9]++)*+|[A-Za-z0-9_]++|.", re.DOTALL)  # the same, much faster
 
