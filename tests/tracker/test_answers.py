@@ -6,7 +6,6 @@ import datetime
 import json
 import math
 import re
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -509,17 +508,6 @@ def test_the_order_of_rows_changes_no_sample(prompts: list[str], random: Any) ->
     shuffled = random.sample(rows, len(rows))
     asked = {(row["sample_id"], row["prediction"]) for row in read(rows)}
     assert asked == {(row["sample_id"], row["prediction"]) for row in read(shuffled)}
-
-
-def test_the_time_of_a_call_does_not_grow() -> None:
-    known, seconds = KnownSamples(), []
-    for step in range(1000):
-        rows = [{"prompt": f"{step}-{place}", "prediction": "x", "extra": place} for place in range(8)]
-        start = time.process_time()
-        known.add(read_answers(rows, known, step=step, set_name="main").samples)
-        seconds.append(time.process_time() - start)
-    assert len(known.rows) == 8000
-    assert sorted(seconds[-200:])[100] < 2 * sorted(seconds[:200])[100]
 
 
 @in_mlflow

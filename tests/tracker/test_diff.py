@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -59,10 +57,7 @@ def test_scripts_without_spaces_are_compared_by_character() -> None:
     ]
 
 
-def test_huge_texts_are_replaced_whole_and_fast() -> None:
+def test_huge_texts_are_replaced_whole() -> None:
     before, after = "a b " * diff.MAX_TOKENS, "a c " * diff.MAX_TOKENS
-    start = time.monotonic()
-
     assert word_diff(before, after) == [("delete", before), ("insert", after)]
     assert word_diff(before, before) == [("equal", before)]
-    assert time.monotonic() - start < 5

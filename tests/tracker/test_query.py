@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -98,15 +97,11 @@ def test_an_error_says_where_and_which_columns_there_are() -> None:
 
 
 def test_a_query_that_never_ends_is_ended() -> None:
-    begin = time.monotonic()
-
     with pytest.raises(TimelapseError, match=r"longer than 0\.5 s and was ended.*--timeout"):
         ask(
             "SELECT count(*) FROM range(9000000000) a, range(9000000000) b WHERE a.range = -b.range",
             timeout=0.5,
         )
-
-    assert time.monotonic() - begin < 10
 
 
 def test_a_result_without_end_is_cut_and_a_big_state_refused() -> None:

@@ -5,7 +5,6 @@ import math
 import os
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -148,14 +147,11 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    start = time.monotonic()
-
     with pytest.raises(RunError) as error:
         list_runs(tracking_uri=f"http://ada:secret@127.0.0.1:{port}")
 
     assert f"MLflow at http://127.0.0.1:{port} does not answer" in str(error.value)
     assert "secret" not in str(error.value)
-    assert time.monotonic() - start < 30
 
 
 def test_reading_makes_no_database(tmp_path: Path) -> None:

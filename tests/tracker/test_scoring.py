@@ -239,7 +239,7 @@ def test_judges_that_are_gone_mark_their_cells() -> None:
         ({"choice_match": {"choices": ""}}, "'choice_match' does not take these options"),
         ("no_such_module:score", "'no_such_module:score' cannot be imported: ModuleNotFoundError"),
         ("math:tau", "'math:tau' is no function, but float"),
-        ("operator:lt_", "cannot be imported: operator has no 'lt_'"),
+        ("operator:lt_", "cannot be imported: there is no 'lt_' in operator"),
         (lambda a, b, c: 1.0, r"takes \(a, b, c\)\. Expected prediction, reference or prompt"),
         ({"exact_match": {"seconds": -1}}, "has seconds: -1. Expected a number above 0"),
         (5, "'5' is no scorer. Expected a name such as exact_match"),

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -140,13 +139,11 @@ def test_a_hundred_levels_are_read() -> None:
     ],
     ids=repr,
 )
-def test_garbage_is_found_fast(text: str) -> None:
-    start = time.perf_counter()
+def test_garbage_is_found(text: str) -> None:
     for spec in ({"json": {"fenced": True}}, schema(PERSON, fenced=True)):
         errors = make_validator(spec).validate(text).errors
         assert len(errors) == 1
         assert len(errors[0].message) <= 300
-    assert time.perf_counter() - start < 2
 
 
 # Blocks of code
@@ -290,19 +287,15 @@ def test_equal_items_are_equal_as_json_has_it() -> None:
         assert found(unique, text) == []
 
 
-def test_many_items_of_all_kinds_are_compared_fast() -> None:
+def test_many_items_of_all_kinds_are_compared() -> None:
     text = json.dumps([each for number in range(4_000) for each in (number, str(number), {"n": number})])
-    start = time.perf_counter()
     assert found(schema({"uniqueItems": True}), text) == []
-    assert time.perf_counter() - start < 5
 
 
-def test_a_long_answer_that_is_wrong_everywhere_is_checked_in_time() -> None:
+def test_a_long_answer_that_is_wrong_everywhere_is_checked() -> None:
     either = {"items": {"anyOf": [{"type": "string"}, {"type": "null"}]}}
-    start = time.perf_counter()
     errors = found(schema(either), json.dumps([1] * 40_000))
     assert [path for path, _message in errors] == [f"$[{place}]" for place in range(20)]
-    assert time.perf_counter() - start < 5
 
 
 SLOW = r"^(\w|\w\w|\d)+$"
@@ -329,13 +322,11 @@ BUSY = "a" * 60 + "!"
     ],
 )
 def test_a_pattern_of_a_schema_cannot_run_without_end(of: dict[str, Any], value: Any) -> None:
-    start = time.perf_counter()
     ((path, message),) = found(schema(of), json.dumps(value))
     assert (path, message) == (
         "$",
         f"the schema could not be checked: the pattern {SLOW!r} took longer than 0.05 s",
     )
-    assert time.perf_counter() - start < 5
 
 
 def test_the_schema_says_its_draft() -> None:
@@ -490,9 +481,7 @@ def test_a_pattern_is_searched_for_or_matches_all() -> None:
 
 
 def test_a_pattern_without_end_is_a_finding() -> None:
-    start = time.perf_counter()
     assert found({"regex": SLOW}, BUSY) == [("$", f"the pattern {SLOW!r} took longer than 0.05 s")]
-    assert time.perf_counter() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timelapse import names
+from timelapse.analysis.learning import score_means
 from timelapse.errors import RunError
 from timelapse.reading.choice import newest_attempts, of_set
 from timelapse.reading.loader import load_rounds
@@ -21,7 +22,7 @@ from timelapse.rounds import round_from_table
 from timelapse.scoring.engine import Judges, Question, judge
 from timelapse.scoring.scorer import Scorer
 from timelapse.tables import parquet_bytes
-from timelapse.writing.metrics import score_means
+from timelapse.writing.metrics import mlflow_metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +68,7 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
     metrics: list[Metric] = []
     problems = list(loaded.problems)
     means: dict[str, float] = {}
+    now = time.time_ns() // 1_000_000
     for set_name in reversed(set_names(loaded.rounds, loaded.samples)):  # the main set comes last
         newest = newest_attempts(of_set(loaded.rounds, set_name))
         current = set(
@@ -77,8 +79,8 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
             problems += failed
             rows += _rows(judged, set_name)
             if (judged.step, judged.attempt) in current:
-                means = score_means([row for row in judged.predictions if row.status == "ok"])
-                metrics += _metrics(means, set_name, judged.step)
+                means = score_means(judged)
+                metrics += mlflow_metrics(means, set_name, judged.step, now)
     data = _file(rows)
     digest = hashlib.sha256(data).hexdigest()
     if digest not in digests(client.get_run(run_id).data.tags):  # else it is the same again
@@ -137,13 +139,6 @@ def _rows(round_: Round, set_name: str) -> list[dict[str, Any]]:
         for row in round_.predictions
         if row.scores
     ]
-
-
-def _metrics(means: Mapping[str, float], set_name: str, step: int) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    now = time.time_ns() // 1_000_000
-    return [Metric(names.metric(name, set_name), value, now, step) for name, value in means.items()]
 
 
 def _file(rows: Sequence[dict[str, Any]]) -> bytes:

@@ -75,6 +75,11 @@ class Round:
     """Wall time of the whole pass."""
 
     @property
+    def answered(self) -> tuple[Prediction, ...]:
+        """The rows whose status is `ok`."""
+        return tuple(row for row in self.predictions if row.status == "ok")
+
+    @property
     def failed(self) -> tuple[Prediction, ...]:
         """The rows whose status is `error`."""
         return tuple(row for row in self.predictions if row.status == "error")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from timelapse.errors import RunError
-from timelapse.hints import nearest
 from timelapse.reading.choice import choose_score
+from timelapse.reading.evolution import check_columns
 from timelapse.reading.tidy import COLUMNS
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ def coded_answers(
     import numpy as np
     import pandas as pd
 
-    hint = "Load it with load_predictions, without columns= or with this column among them."
-    check_columns(frame, dict.fromkeys([*_KEY, *needed]), hint)
+    check_columns(frame, dict.fromkeys([*_KEY, *needed]))
     name = _score_column(frame, score, texts_alone=texts_alone)
     rows = _newest(frame)
     codes = pd.DataFrame(
@@ -64,16 +62,6 @@ def coded_answers(
     return CodedAnswers(
         rows[once].reset_index(drop=True), codes[once].reset_index(drop=True), pd.Index(texts)
     )
-
-
-def check_columns(frame: pd.DataFrame, needed: Iterable[str], hint: str) -> None:
-    """Raise a `RunError` that ends in the hint if the frame lacks a column; it names the nearest."""
-    known = list(map(str, frame.columns))
-    for name in needed:
-        if name not in known:
-            raise RunError(
-                f"The frame has no column '{name}'.{nearest(name, known)} It has: {', '.join(known)}. {hint}"
-            )
 
 
 def _score_column(frame: pd.DataFrame, score: str | None, *, texts_alone: bool) -> str | None:

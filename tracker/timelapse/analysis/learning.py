@@ -54,14 +54,37 @@ class Learning:
         return {name: len(self.of_class(name)) for name in CLASSES}
 
 
+def score_means(round_: Round) -> dict[str, float]:
+    """Return each score's mean over the answers that have it as a finite number."""
+    values: dict[str, list[float]] = {}
+    for row in round_.answered:
+        for name, value in row.scores.items():
+            if math.isfinite(value):
+                values.setdefault(name, []).append(value)
+    means = {name: mean(column) for name, column in values.items()}
+    return {name: value for name, value in means.items() if value is not None}
+
+
+def score_values(round_: Round, score: str) -> dict[str, list[float]]:
+    """Return a score of each sample's answers, by the sample's id; NaN for an answer without it."""
+    values: dict[str, list[float]] = {}
+    for row in round_.answered:
+        values.setdefault(row.sample_id, []).append(row.scores.get(score, math.nan))
+    return values
+
+
 def right_samples(round_: Round, right: Right) -> dict[str, bool]:
     """Return whether each sample of a round is right, by its id; not those for which it is not known."""
-    values: dict[str, list[float]] = {}
-    for row in round_.predictions:
-        value = row.scores.get(right.score, math.nan)
-        if row.status == "ok" and math.isfinite(value):
-            values.setdefault(row.sample_id, []).append(value)
-    return {sample_id: sum(each) / len(each) >= right.least for sample_id, each in values.items()}
+    means = {
+        sample_id: mean([value for value in values if math.isfinite(value)])
+        for sample_id, values in score_values(round_, right.score).items()
+    }
+    return {sample_id: value >= right.least for sample_id, value in means.items() if value is not None}
+
+
+def answer_texts(round_: Round) -> dict[tuple[str, int], str]:
+    """Return the text of each answer, by its sample's id and which of its generations it is."""
+    return {(row.sample_id, row.generation): row.prediction or "" for row in round_.answered}
 
 
 def learning(rounds: Sequence[Round], right: Right | None) -> Learning:
@@ -76,7 +99,7 @@ def learning(rounds: Sequence[Round], right: Right | None) -> Learning:
         marks=marks,
         classes={sample_id: each for sample_id, each in classes.items() if each is not None},
         settled_since=settled_since(rounds),
-        best=_best(rounds, right) if right else None,
+        best=_best(rounds, right.score) if right else None,
         onsets=onsets({each.step: _rates(each) for each in rounds}),
     )
 
@@ -96,7 +119,7 @@ def stored_onsets(rounds: Mapping[int, pa.Table]) -> dict[str, int]:
 def settled_since(rounds: Sequence[Round]) -> int | None:
     """Return the step since which no answer's text changed until the last round; None if there is none."""
     since = None
-    texts = [_texts(round_) for round_ in rounds]
+    texts = [answer_texts(round_) for round_ in rounds]
     for place in range(len(rounds) - 1, 0, -1):
         both = texts[place].keys() & texts[place - 1].keys()
         if not both or any(texts[place][key] != texts[place - 1][key] for key in both):
@@ -105,22 +128,11 @@ def settled_since(rounds: Sequence[Round]) -> int | None:
     return since
 
 
-def _texts(round_: Round) -> dict[tuple[str, int], str | None]:
-    return {
-        (row.sample_id, row.generation): row.prediction for row in round_.predictions if row.status == "ok"
-    }
-
-
 def _rates(round_: Round) -> dict[str, float]:
-    return flag_rates([row.flags for row in round_.predictions if row.status == "ok"])
+    return flag_rates([row.flags for row in round_.answered])
 
 
-def _best(rounds: Sequence[Round], right: Right) -> int | None:
-    means: dict[int, float] = {}
-    for round_ in rounds:
-        rows = [row for row in round_.predictions if row.status == "ok"]
-        values = [row.scores.get(right.score, math.nan) for row in rows]
-        average = mean([value for value in values if math.isfinite(value)])
-        if average is not None:
-            means[round_.step] = average
-    return max(means, key=lambda step: means[step], default=None)
+def _best(rounds: Sequence[Round], score: str) -> int | None:
+    means = {round_.step: score_means(round_).get(score) for round_ in rounds}
+    known = {step: value for step, value in means.items() if value is not None}
+    return max(known, key=lambda step: known[step], default=None)

@@ -134,4 +134,9 @@ def bootstrap_interval(
 
 def mean(values: Sequence[float]) -> float | None:
     """Return the mean, rounded at the 12th digit; None without values. Their order does not matter."""
-    return round(fsum(values) / len(values), 12) if values else None
+    if not values:
+        return None
+    try:
+        return round(fsum(values) / len(values), 12)
+    except OverflowError:  # the sum, not the mean
+        return fsum(value / len(values) for value in values)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from timelapse.analysis.coded_answers import CodedAnswers, check_columns, coded_answers, first_rows
+from timelapse.analysis.coded_answers import CodedAnswers, coded_answers, first_rows
+from timelapse.reading.evolution import check_columns
 from timelapse.scoring.scorers import normalise
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from timelapse.cli.show import Shown
     from timelapse.reading.records import StoredSample
-    from timelapse.rounds import Round
 
 MATRIX_SAMPLES = 40
 """Samples in the matrix, unless `--limit` says otherwise."""
@@ -36,7 +35,7 @@ _LONGEST_LIST = 20
 
 def of_run(shown: Shown) -> Learning:
     """Return what the rounds of a run say about its learning, by the score that decides what is right."""
-    return learning(shown.rounds, _deciding(shown.rounds))
+    return learning(shown.rounds, _deciding(shown))
 
 
 def print_learning(shown: Shown, limit: int | None) -> None:
@@ -56,9 +55,8 @@ def print_learning(shown: Shown, limit: int | None) -> None:
         screen.print(line)
 
 
-def as_json(shown: Shown) -> dict[str, Any]:
+def as_json(found: Learning, samples: Sequence[StoredSample]) -> dict[str, Any]:
     """Return the same for other programs."""
-    found = of_run(shown)
     return {
         "score": found.right.score if found.right else None,
         "right_from": found.right.least if found.right else None,
@@ -70,18 +68,19 @@ def as_json(shown: Shown) -> dict[str, Any]:
         "samples": [
             {"index": each.index, "sample_id": each.sample_id, "class": found.classes.get(each.sample_id)}
             | {"right": list(found.marks.get(each.sample_id, ()))}
-            for each in shown.samples
+            for each in samples
         ],
     }
 
 
-def _deciding(rounds: Sequence[Round]) -> Right | None:
-    """Return what makes an answer right: `exact_match`, else the first stored score that says so."""
-    stored = dict.fromkeys(name for each in rounds for row in each.predictions for name in row.scores)
-    if DEFAULT_SCORE in stored:
-        return Right(DEFAULT_SCORE, 1.0)
-    for name in stored:
-        if name in SCORERS and (least := SCORERS[name].right) is not None:
+def _deciding(shown: Shown) -> Right | None:
+    """Return what makes an answer right, as the run says; else `exact_match`, else a built-in score."""
+    told = shown.manifest.get("right")
+    if isinstance(told, dict) and isinstance(told.get("score"), str):
+        return Right(told["score"], float(told["least"]))
+    stored = dict.fromkeys(name for each in shown.rounds for row in each.predictions for name in row.scores)
+    for name in (DEFAULT_SCORE, *stored):
+        if name in stored and name in SCORERS and (least := SCORERS[name].right) is not None:
             return Right(name, least)
     return None
 

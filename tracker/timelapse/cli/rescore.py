@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from timelapse.cli.terminal import format_option, number, place_options, print_json, visible
-from timelapse.errors import ConfigError
+from timelapse.errors import ConfigError, TimelapseError
 
 
 @click.command(epilog="Example: timelapse rescore last --scorers rouge_l,numeric_match --experiment verbs")
@@ -47,9 +47,14 @@ def rescore(
             click.echo(f"Note: {scorer.note}", err=True)
     found = find_runs(list(runs), experiment=experiment, tracking_uri=tracking_uri)
     client = connect(tracking_uri)
-    done = []
+    done: list[dict[str, Any]] = []
     for run in found:
-        result = rescored(client, run, scorers)
+        try:
+            result = rescored(client, run, scorers)
+        except TimelapseError:  # what is done stays done: say so before the error
+            if output == "json":
+                print_json(done)
+            raise
         done.append(asdict(result))
         for problem in result.problems:
             click.echo(f"Warning: run {result.run_id[:8]}: {visible(problem, one_line=True)}", err=True)

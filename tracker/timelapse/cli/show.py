@@ -11,6 +11,8 @@ from timelapse.cli.terminal import format_option, listed, place_options, print_j
 from timelapse.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from timelapse.reading.records import StoredSample
@@ -42,6 +44,8 @@ class Shown:
     """The rounds of the set by step, the newest attempt at each."""
     samples: list[StoredSample]
     """The samples of the set in order."""
+    manifest: Mapping[str, Any]
+    """The run's manifest; empty where there is none."""
     problems: tuple[str, ...]
     """What could not be read."""
 
@@ -166,6 +170,7 @@ def _load(selector: str, experiment: str | None, tracking_uri: str | None, set_n
         other_sets=others,
         rounds=rounds,
         samples=stored_samples(loaded.samples, rounds, chosen),
+        manifest=loaded.manifest,
         problems=loaded.problems,
     )
 
@@ -185,7 +190,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
     from timelapse.cli import learning
     from timelapse.writing.metrics import round_metrics
 
-    deciding = learning.of_run(shown).right
+    learned = learning.of_run(shown)
     return {
         "run_id": shown.run_id,
         "name": shown.name,
@@ -201,7 +206,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
                 "attempt": round_.attempt,
                 "samples": len(round_.predictions),
                 "errors": len(round_.failed),
-                "metrics": round_metrics(round_, shown.previous(round_), deciding),
+                "metrics": round_metrics(round_, shown.previous(round_), learned.right),
             }
             for round_ in rounds
         ],
@@ -220,7 +225,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
             }
             for sample in samples
         ],
-        "learning": learning.as_json(shown),
+        "learning": learning.as_json(learned, shown.samples),
         "problems": list(shown.problems),
     }
 

@@ -85,10 +85,8 @@ def _judge(value: Any) -> Any:
 
 def _known_scorers(value: list[Any]) -> list[Any]:
     """Refuse what is known to be wrong; what has to be imported is looked up when the training begins."""
-    _refused(
-        make_scorers,
-        [spec for spec in value if ":" not in next(iter([spec] if isinstance(spec, str) else spec))],
-    )
+    names = (spec if isinstance(spec, str) else next(iter(spec), "") for spec in value)
+    _refused(make_scorers, [spec for spec, name in zip(value, names, strict=True) if ":" not in name])
     return value
 
 

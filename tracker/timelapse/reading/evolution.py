@@ -8,10 +8,14 @@ from timelapse.errors import RunError
 from timelapse.hints import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
 SAMPLE = ["run_id", "set", "sample_id", "generation", "prompt"]
 """What tells the rows of an evolution apart; the prompt is for the reader."""
+
+LOAD_HINT = "Load it with load_predictions, without columns= or with this column among them."
 
 
 def evolution(frame: pd.DataFrame, score: str | None = None) -> pd.DataFrame:
@@ -35,7 +39,7 @@ def evolution(frame: pd.DataFrame, score: str | None = None) -> pd.DataFrame:
         >>> timelapse.evolution(frame, "exact_match").mean()  # doctest: +SKIP
     """
     value = score or "prediction"
-    _check_columns(frame, [*SAMPLE, "step", value])
+    check_columns(frame, [*SAMPLE, "step", value])
     order = [*SAMPLE, "step"]
     if "attempt" in frame.columns:
         frame = frame.sort_values("attempt", kind="stable")
@@ -54,7 +58,7 @@ def sample(frame: pd.DataFrame, id: str) -> pd.DataFrame:  # noqa: A002 - it is 
     Raises:
         RunError: The frame has no such sample, or several; lists those that there are.
     """
-    _check_columns(frame, ["sample_id"])
+    check_columns(frame, ["sample_id"])
     known = frame["sample_id"].unique().tolist()
     found = [each for each in known if each == id] or [each for each in known if id and each.startswith(id)]
     if len(found) == 1:
@@ -66,12 +70,11 @@ def sample(frame: pd.DataFrame, id: str) -> pd.DataFrame:  # noqa: A002 - it is 
     raise RunError(f"The frame has no sample '{id}'. There are: {shown or 'none'}.")
 
 
-def _check_columns(frame: pd.DataFrame, needed: list[str]) -> None:
-    known = list(frame.columns)
+def check_columns(frame: pd.DataFrame, needed: Iterable[str], hint: str = LOAD_HINT) -> None:
+    """Raise a `RunError` that ends in the hint if a frame lacks a column; it names the nearest."""
+    known = list(map(str, frame.columns))
     for name in needed:
         if name not in known:
-            near = nearest(name, map(str, known))
             raise RunError(
-                f"The frame has no column '{name}'.{near} It has: {', '.join(map(str, known))}. Load it with "
-                "load_predictions, without columns= or with this column among them."
+                f"The frame has no column '{name}'.{nearest(name, known)} It has: {', '.join(known)}. {hint}"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from timelapse.scoring.validators import all_passed
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -15,9 +17,9 @@ JUDGED: Mapping[str, str] = {"valid": "validations", "findings": "validations", 
 def judged_column(name: str, rounds: pa.Table) -> pa.ChunkedArray:
     """Return a column of `JUDGED` for a table of rounds.
 
-    - `valid`: whether a row passed every validator; null where none looked at it;
-    - `findings`: what they found, as `validator: path: message`, joined by `; `; null where `valid` is null,
-      empty where it is true;
+    - `valid`: whether a row passed every validator; null where none looked at it, or one failed at its work;
+    - `findings`: what they found, as `validator: path: message`, joined by `; `; null where none looked,
+      empty where all passed;
     - `flags`: the signs of broken generation, joined by commas, empty without any; null where nobody looked.
     """
     import pyarrow as pa
@@ -25,27 +27,18 @@ def judged_column(name: str, rounds: pa.Table) -> pa.ChunkedArray:
 
     kind = pa.bool_() if name == "valid" else pa.string()
     stored = rounds.column(JUDGED[name])
-    if stored.null_count == len(stored) or (
-        name != "flags" and not pc.any(pc.greater(lengths(stored), 0)).as_py()
-    ):
-        return pa.chunked_array([pa.nulls(len(stored), kind)])
     if name == "flags":
         return pc.binary_join(stored, ",")
+    if not pc.sum(pc.list_value_length(stored)).as_py():  # the same as below, faster
+        return pa.chunked_array([pa.nulls(len(stored), kind)])
     make = _is_valid if name == "valid" else _findings
     return pa.chunked_array(
         [pa.array([make(found) if found else None for found in stored.to_pylist()], kind)]
     )
 
 
-def lengths(lists: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return how long each list is; 0 for null."""
-    import pyarrow.compute as pc
-
-    return pc.fill_null(pc.list_value_length(lists), 0)
-
-
-def _is_valid(found: list[dict[str, Any]]) -> bool:
-    return all(each["passed"] for each in found)
+def _is_valid(found: list[dict[str, Any]]) -> bool | None:
+    return all_passed([each["passed"] for each in found])
 
 
 def _findings(found: list[dict[str, Any]]) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _KEY = ("sample_id", "step")
 
@@ -81,8 +82,21 @@ def _read(content: bytes, skip: Collection[str]) -> pa.Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(content))
-    wanted = [name for name in file.schema_arrow.names if name not in skip] if skip else None
+    wanted = [name for name in file.schema_arrow.names if name not in skip]
+    if "validations" in wanted and not _has_validations(file.metadata):
+        wanted.remove("validations")  # the column that takes longest: null says as much as an empty list
     return file.read(columns=wanted, use_threads=False)  # files are small, and read side by side
+
+
+def _has_validations(metadata: pq.FileMetaData) -> bool:
+    """Return whether a row may hold what a validator found: the file's statistics know without decoding."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    found = [chunk for chunk in chunks if chunk.path_in_schema == "validations.list.element.name"]
+    return not found or any(
+        chunk.statistics is None or chunk.statistics.num_values or not chunk.statistics.has_null_count
+        for chunk in found
+    )
 
 
 def _check_key(table: pa.Table, key: Iterable[str]) -> None:
@@ -102,13 +116,17 @@ def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table
     extra = [field for field in table.schema if field.name not in schema.names]
     columns = [
-        table.column(field.name).cast(field.type)
+        _typed(table.column(field.name), field.type)
         if field.name in table.column_names
         else pa.nulls(len(table), field.type)
         for field in schema
     ]
     columns += [table.column(field.name) for field in extra]
     return pa.Table.from_arrays(columns, schema=pa.schema([*schema, *extra]))
+
+
+def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type.equals(kind) else column.cast(kind)
 
 
 def _unite(types: set[pa.DataType]) -> bool:

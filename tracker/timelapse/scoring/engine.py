@@ -10,8 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse.analysis.learning import Right
+from timelapse.errors import ScorerError
 from timelapse.fence import attempt, describe
 from timelapse.scoring import health
+from timelapse.scoring.findings import Finding
+from timelapse.scoring.patience import PATIENCE_SECONDS, Caller
 from timelapse.scoring.scorer import Scorer, make_scorers, revived
 from timelapse.scoring.validators import Validation, Validator, revived_validator
 
@@ -48,6 +51,8 @@ class Judges:
     """Scorers by name."""
     validators: Mapping[str, Validator] = field(default_factory=dict)
     """Validators by name."""
+    hanging: set[str] = field(default_factory=set, compare=False)
+    """Those that did not come back from an answer."""
 
     def deciding(self) -> Right | None:
         """Return the score that says which answers are right, and from which value on; None if none does.
@@ -71,7 +76,8 @@ def judge(
     """Return the round with scores, validations and flags, and a sentence for each judge that failed.
 
     A row without an answer is not judged; one without a reference has no score that needs one. A scorer that
-    raises leaves NaN in that cell; one that has spent its time leaves the rest of the rows without its score.
+    raises leaves NaN in that cell, a validator that does a validation that neither passed nor did not; a
+    scorer that has spent its time leaves the rest of the rows without its score.
 
     Args:
         round_: The answers.
@@ -80,18 +86,16 @@ def judge(
         base: The set's first round, with which lengths and scripts are compared.
         pace: Called after each row with the seconds that it took, to let other threads go on.
     """
-    bench = _Bench(judges, {})
     before = {(row.sample_id, row.generation): row.prediction for row in (base.predictions if base else ())}
     rows = []
-    for row in round_.predictions:
-        begin = time.perf_counter()
-        question, first = (
-            questions.get(row.sample_id, Question()),
-            before.get((row.sample_id, row.generation)),
-        )
-        rows.append(bench.judged(row, question, first))
-        if pace is not None:
-            pace(time.perf_counter() - begin)
+    with Caller() as caller:
+        bench = _Bench(judges, caller)
+        for row in round_.predictions:
+            begin = time.perf_counter()
+            question = questions.get(row.sample_id, Question())
+            rows.append(bench.judged(row, question, before.get((row.sample_id, row.generation))))
+            if pace is not None:
+                pace(time.perf_counter() - begin)
     return replace(round_, predictions=tuple(rows)), list(bench.problems.values())
 
 
@@ -100,7 +104,8 @@ class _Bench:
     """The judges at work on one round."""
 
     judges: Judges
-    problems: dict[str, str]
+    caller: Caller
+    problems: dict[str, str] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
 
     def judged(self, row: Prediction, question: Question, base: str | None) -> Prediction:
@@ -129,7 +134,9 @@ class _Bench:
             if (reference is None and scorer.needs_reference) or self._is_spent(name, scorer):
                 continue
             begin = time.perf_counter() if scorer.budget is not None else 0.0
-            found, error = _tried(partial(scorer.score, text, reference, prompt))
+            call = partial(scorer.score, text, reference, prompt)
+            patience = max(PATIENCE_SECONDS, scorer.budget or 0.0)
+            found, error = self._asked(name, call, patience) if scorer.foreign else _tried(call)
             if scorer.budget is not None:
                 self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - begin
             if found is None:
@@ -138,6 +145,18 @@ class _Bench:
                 found = {name: math.nan}
             scores |= found
         return scores
+
+    def _asked(
+        self, name: str, call: Callable[[], T], seconds: float
+    ) -> tuple[T | None, BaseException | None]:
+        """Return what `_tried` does of a judge that may hang: then it has failed, now and for good."""
+        if name in self.judges.hanging:
+            return None, TimeoutError("it hung before, and is not asked again")
+        try:
+            return self.caller.call(partial(_tried, call), seconds)
+        except TimeoutError as error:
+            self.judges.hanging.add(name)
+            return None, error
 
     def _is_spent(self, name: str, scorer: Scorer) -> bool:
         if scorer.budget is None or self.spent.get(name, 0.0) < scorer.budget:
@@ -151,12 +170,16 @@ class _Bench:
     def _validations(self, text: str) -> tuple[Validation, ...]:
         done = []
         for name, validator in self.judges.validators.items():
-            found, error = _tried(partial(validator.validate, text))
-            if found is not None:
-                done.append(found)
-            else:
+            call = partial(validator.validate, text)
+            foreign = validator.kind == "function"
+            found, error = self._asked(name, call, PATIENCE_SECONDS) if foreign else _tried(call)
+            if found is None:
                 assert error is not None
-                self.problems.setdefault(name, f"the validator '{name}' failed: {describe(error)}")
+                said = isinstance(error, ScorerError)
+                problem = str(error) if said else f"the validator '{name}' failed: {describe(error)}"
+                self.problems.setdefault(name, problem)
+                found = Validation(name, validator.kind, None, (Finding("$", problem),))
+            done.append(found)
         return tuple(done)
 
 
@@ -185,7 +208,7 @@ def warm_up(judges: Judges) -> None:
     """
     health.row_flags("1", None, prompt="1", reference="1", base="1")
     for scorer in judges.scorers.values():
-        if getattr(scorer.function, "__module__", "").startswith("timelapse.scoring."):
+        if not scorer.foreign:
             _tried(partial(scorer.score, "1", "1", "1"))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
 from timelapse.errors import ConfigError
-from timelapse.fence import attempt, describe
+from timelapse.fence import attempt
 from timelapse.hints import nearest
 from timelapse.scoring.checks import Made, shown
 from timelapse.scoring.findings import Finding
+from timelapse.scoring.imports import imported
 from timelapse.scoring.strict_json import plain
 
 
@@ -26,7 +26,11 @@ def function_check(path: str, options: Mapping[str, Any], name: str) -> Made:
         ConfigError: It cannot be imported, is no function, or does not take these options.
     """
     kept = plain(options, f"The options of the validator '{path}'")
-    function = _imported(path)
+    function = imported(path, "validator")
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        raise ConfigError(
+            f"The validator '{path}' is {shown(function)}. Expected a function, and no coroutine."
+        )
     signature, _error = attempt(partial(inspect.signature, function))  # functions written in C may have none
     if signature is not None:
         try:
@@ -46,30 +50,6 @@ def function_check(path: str, options: Mapping[str, Any], name: str) -> Made:
 def _nearest_option(given: Mapping[str, Any], signature: inspect.Signature) -> str:
     known = list(signature.parameters)[1:]
     return next((nearest(option, known) for option in given if option not in known), "")
-
-
-def _imported(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    found, error = attempt(partial(importlib.import_module, module))
-    if found is None:
-        assert error is not None
-        raise ConfigError(
-            f"The validator '{path}' cannot be imported: {describe(error)}. Expected "
-            "my_package.my_module:my_function; the package must be installed, or its folder in PYTHONPATH."
-        ) from error
-    function: Any = found
-    for part in name.split("."):
-        if not hasattr(function, part):
-            raise ConfigError(
-                f"The validator '{path}' cannot be imported: there is no '{part}' in "
-                f"{getattr(function, '__name__', module)}.{nearest(part, dir(function))}"
-            )
-        function = getattr(function, part)
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        raise ConfigError(
-            f"The validator '{path}' is {shown(function)}. Expected a function, and no coroutine."
-        )
-    return function  # type: ignore[no-any-return]
 
 
 def _complaints(result: Any, name: str) -> list[str]:

@@ -54,7 +54,9 @@ def adapted(found: Any, name: str | None, spec: Any, options: Mapping[str, Any])
     )
     needs = _needs_reference(found)
     takes = ("prediction", "reference", "prompt") if needs else ("prediction", "prompt")
-    return Scorer(name or found.name, score, spec, takes, by_name=True, budget=BUDGET, note=note)
+    return Scorer(
+        name or found.name, score, spec, takes, by_name=True, budget=BUDGET, foreign=True, note=note
+    )
 
 
 def _needs_reference(found: Any) -> bool:

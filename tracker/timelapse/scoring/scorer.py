@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import re
@@ -15,6 +14,7 @@ from timelapse.errors import ConfigError, ScorerError
 from timelapse.fence import attempt, describe
 from timelapse.hints import nearest
 from timelapse.rounds import storable
+from timelapse.scoring.imports import imported
 
 ScoreFunction = Callable[..., Any]
 """A function that takes some of `prediction`, `reference` and `prompt`, by these names or as (prediction,
@@ -51,6 +51,8 @@ class Scorer:
     """The value from which on an answer counts as right; None where the score does not say."""
     budget: float | None = None
     """The most seconds that it may take in a round, after which the rest of the rows stay without it."""
+    foreign: bool = False
+    """Whether somebody else wrote it: it may take any time, or never come back."""
     note: str | None = None
     """What a user should know before the training: what it costs."""
 
@@ -113,6 +115,8 @@ def make_scorer(spec: Any, name: str | None = None) -> Scorer:
 
     if isinstance(spec, Scorer):
         return replace(spec, name=name or spec.name)
+    if isinstance(spec, partial) and not spec.args and _are_plain(spec.keywords):
+        return _named(_own(spec.func, _path(spec.func), spec.keywords, name))
     if callable(spec):
         return _named(_own(spec, _path(spec), {}, name))
     what, options = _read(spec)
@@ -121,7 +125,7 @@ def make_scorer(spec: Any, name: str | None = None) -> Scorer:
         raise ConfigError(f"The scorer '{what}' has the name {name!r}. Expected a text such as my_score.")
     budget = options.pop("seconds", None)
     if ":" in what:
-        made = _own(_imported(what), what, options, name)
+        made = _own(imported(what, "scorer"), what, options, name)
     elif what in SCORERS:
         made = _with_options(SCORERS[what], options, name)
     else:
@@ -217,12 +221,11 @@ def _own(found: Any, path: str, options: Mapping[str, Any], name: str | None) ->
     from timelapse.scoring import mlflow_scorers
 
     spec = {path: dict(options)} if options else path
-    _plain, error = attempt(lambda: json.dumps(options, allow_nan=False))
-    if error is not None:
+    if not _are_plain(options):
         raise ConfigError(
-            f"The options of the scorer '{path}' are not plain values: {describe(error)}. Expected "
+            f"The options of the scorer '{path}' are not plain values: {str(options)[:200]}. Expected "
             "texts, numbers, true, false, null, lists and mappings; a date is written in quotes."
-        ) from error
+        )
     if inspect.isclass(found):
         made, error = attempt(lambda: found(**options))
         if error is not None:
@@ -234,7 +237,12 @@ def _own(found: Any, path: str, options: Mapping[str, Any], name: str | None) ->
         raise ConfigError(f"The scorer '{path}' is no function, but {type(found).__name__}.")
     takes, by_name = _takes(path, found, options)
     function = partial(found, **options) if options else found
-    return Scorer(name or _name(found, path), function, spec, takes, by_name)
+    return Scorer(name or _name(found, path), function, spec, takes, by_name, foreign=True)
+
+
+def _are_plain(options: Mapping[str, Any]) -> bool:
+    """Return whether JSON knows the values, so that another process can have them."""
+    return attempt(lambda: json.dumps(options, allow_nan=False))[1] is None
 
 
 def _takes(path: str, function: ScoreFunction, options: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
@@ -264,29 +272,12 @@ def _takes(path: str, function: ScoreFunction, options: Mapping[str, Any]) -> tu
     )
 
 
-def _imported(path: str) -> Any:
-    module, _, name = path.partition(":")
-    found, error = attempt(partial(importlib.import_module, module))
-    if found is None:
-        assert error is not None
-        raise ConfigError(
-            f"The scorer '{path}' cannot be imported: {describe(error)}. Expected "
-            "my_package.my_module:my_scorer; the package must be installed, or its folder in PYTHONPATH."
-        ) from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise ConfigError(f"The scorer '{path}' cannot be imported: {module} has no '{part}'.")
-        found = getattr(found, part)
-    return found
-
-
 def _path(function: Any) -> str:
     """Return where another process could import a function from, or words that it cannot import."""
-    made = function.func if isinstance(function, partial) else function
-    kind = made if hasattr(made, "__qualname__") else type(made)
+    kind = function if hasattr(function, "__qualname__") else type(function)
     module = getattr(kind, "__module__", None) or "builtins"  # a method of a built-in class has none
     path = f"{module}:{kind.__qualname__}"
-    found, _error = attempt(partial(_imported, path))
+    found, _error = attempt(partial(imported, path, "scorer"))
     return path if found is function else f"given in code: {path}"
 
 

@@ -13,6 +13,8 @@ from functools import lru_cache, partial
 from inspect import unwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from timelapse.scoring.scorers import normalise, parted
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -80,8 +82,6 @@ def length_ratio(prediction: str, reference: str) -> float:
     Range 0 and up, 1.0 for two empty texts. NaN, "no score", if only the reference is empty: no number
     says how much longer than nothing a text is, and an infinite one would spoil every mean.
     """
-    from timelapse.scoring.scorers import normalise  # not above: that module may list these functions
-
     length, expected = len(normalise(prediction)), len(normalise(reference))
     if not expected:
         return math.nan if length else 1.0
@@ -151,8 +151,6 @@ class _Patterns(NamedTuple):
 
     invisible: regex.Pattern[str]
     """Characters that never count."""
-    piled: regex.Pattern[str]
-    """Thirty combining marks before yet another one."""
     inner: regex.Pattern[str]
     """Apostrophes and the like within words."""
     minus: regex.Pattern[str]
@@ -173,7 +171,6 @@ def _patterns() -> _Patterns:
     symbol = r"\p{RI}{2}|[\p{Sm}\p{Sc}\p{So}][\p{M}\p{EMod}]*+"
     return _Patterns(
         invisible=regex.compile(r"\p{DI}++"),
-        piled=regex.compile(r"\p{M}{30}(?=\p{M})"),
         inner=regex.compile(r"""(?<=[\p{L}\p{M}])['’](?=\p{L})|(?<=\p{Hebrew})['"’׳״](?=\p{Hebrew})"""),
         minus=regex.compile(rf"(?V1)(?<!{char})−(?=\p{{Nd}})"),
         word=regex.compile(rf"(?V1){word}|{letter}|{symbol}|(?<!{char})-(?=\p{{Nd}}){word}"),
@@ -191,10 +188,7 @@ def _tokens(text: str) -> tuple[str, ...]:
 
 def _folded(text: str) -> str:
     patterns = _patterns()
-    text = patterns.invisible.sub("", text)
-    # Normalising takes quadratic time over a pile of marks. U+034F, invisible, parts it: Unicode Standard
-    # Annex 15, section 13.
-    text = patterns.piled.sub("\\g<0>\u034f", text)
+    text = parted(patterns.invisible.sub("", text))
     # Case folding brings forth new compatibility forms, and the other way round.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     visible: str = patterns.invisible.sub("", text)

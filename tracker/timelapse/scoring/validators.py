@@ -35,10 +35,11 @@ class Validation:
     """The validator's name."""
     kind: str
     """The validator's kind."""
-    passed: bool
-    """Whether nothing was found."""
+    passed: bool | None
+    """Whether nothing was found; None where the validator itself failed."""
     errors: tuple[Finding, ...]
-    """At most 20 findings; of a path or message of more than 300 characters the middle is left out."""
+    """What was found, or why the validator failed: at most 20 findings; of a path or message of more than 300
+    characters the middle is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class Validator:
             assert error is not None
             raise ScorerError(f"the validator '{self.name}' failed: {describe(error)}") from error
         return Validation(self.name, self.kind, not errors, errors)
+
+
+def all_passed(passed: Sequence[bool | None]) -> bool | None:
+    """Return whether an answer passed every validator; None if one failed at its work and none refused."""
+    return False if False in passed else None if None in passed else True
 
 
 def make_validator(spec: str | Mapping[str, Any], *, folder: Path | None = None) -> Validator:

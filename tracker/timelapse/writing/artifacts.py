@@ -71,7 +71,8 @@ class RunArtifacts:
         self._joined = fresh
         self._samples_changed = self._samples_sent = False
         self._announced = False
-        self._onsets: str | None = None
+        self.health: str | None = None
+        """Which signs of broken generation came to stay; None before the run has rested."""
         self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
 
     def add_samples(self, table: pa.Table, about: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ class RunArtifacts:
         for row in table.to_pylist():
             before = self._samples.get((row["set"], row["sample_id"]), {})
             self._add_sample({key: before.get(key) if new is None else new for key, new in row.items()})
-        self._manifest = with_conditions(self._manifest, about)
+        self._manifest = with_conditions(self._manifest, about, self._judges.deciding())
         for outdated in ("files", "covers"):
             self._manifest.pop(outdated, None)
         self._samples_changed = True
@@ -152,7 +153,9 @@ class RunArtifacts:
         data, error = attempt(lambda: compacted(covered)) if covered else (None, None)
         if data is not None:
             files.append(self._send(names.ROUNDS_FILE, data))
-            self._onsets, _error = attempt(lambda: onset_sentence(main_onsets(data)))
+            onsets, _error = attempt(lambda: main_onsets(data))
+            if onsets is not None:
+                self.health = onset_sentence(onsets) or "no sign of broken generation came to stay"
         elif error is not None:
             self._fence.report("writing all rounds into one file", describe(error), "They are read singly.")
             covered = []
@@ -165,10 +168,6 @@ class RunArtifacts:
             listed_digest(self._manifest, names.SAMPLES_FILE),
             listed_digest(self._manifest, names.ROUNDS_FILE),
         )
-
-    def health(self) -> str | None:
-        """Return which signs of broken generation came to stay, as a text; None before the run has rested."""
-        return self._onsets or (None if self._onsets is None else "no sign of broken generation came to stay")
 
     def stored_rounds(self, set_name: str) -> list[tuple[int, int]]:
         """Return step and attempt of every round of a set that the run holds."""

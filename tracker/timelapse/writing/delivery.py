@@ -13,14 +13,15 @@ from timelapse.scoring.engine import Judges
 from timelapse.writing.artifacts import RunArtifacts
 from timelapse.writing.client import experiment_named, find_created, log_dataset
 from timelapse.writing.entries import Entry, unpack, unpack_table
-from timelapse.writing.metrics import round_metrics
+from timelapse.writing.metrics import mlflow_metrics, round_metrics
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-    from timelapse.rounds import Round
     from timelapse.scoring.engine import Pace
     from timelapse.writing.spool import Spool
 
@@ -49,6 +50,10 @@ class Delivery:
         self._artifacts: RunArtifacts | None = None
         self._said_live = fresh
         self._growing: set[str] = set()
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """Return what is entered for as long as the spool is needed: it is not let go meanwhile."""
+        return self._spool.in_use
 
     def deliver(self, entries: Sequence[Entry], pace: Pace | None = None) -> None:
         """Send entries of one kind, and forget them once MLflow holds them; `pace` as for `judge`.
@@ -84,7 +89,7 @@ class Delivery:
         if resting is not None:
             self._declare_grown(run_id)
             main = self._files(run_id).sample_set(names.DEFAULT_SET).get("fingerprint")
-            tags = {names.TAG_SAMPLE_SET: main, names.TAG_HEALTH: self._files(run_id).health()}
+            tags = {names.TAG_SAMPLE_SET: main, names.TAG_HEALTH: self._files(run_id).health}
             known = {tag: value for tag, value in tags.items() if value}
             self._log(run_id, [], {names.TAG_MANIFEST: str(resting), **known})
             self._said_live = False
@@ -146,7 +151,9 @@ class Delivery:
             if about["tentative"]:
                 table = self._shifted(table, files)
             round_ = files.put_round(table, about, pace)
-            metrics += _metrics(round_, files.previous(round_), self._judges, about)
+            numbers = round_metrics(round_, files.previous(round_), self._judges.deciding())
+            numbers |= about["metrics"]
+            metrics += mlflow_metrics(numbers, round_.set_name, round_.step, about["time"])
             files.remember(round_)
         self._log(run_id, metrics, {names.TAG_ROUNDS: str(about["rounds"])})
 
@@ -201,14 +208,3 @@ class Delivery:
         if not self._said_live:
             self._client.set_tag(run_id, names.TAG_MANIFEST, LIVE)
             self._said_live = True
-
-
-def _metrics(round_: Round, previous: Round | None, judges: Judges, about: Mapping[str, Any]) -> list[Metric]:
-    """Return a round's numbers. Their time is that of its logging: to send them twice changes nothing."""
-    from mlflow.entities import Metric
-
-    numbers = {**round_metrics(round_, previous, judges.deciding()), **about["metrics"]}
-    return [
-        Metric(names.metric(name, round_.set_name), value, about["time"], round_.step)
-        for name, value in numbers.items()
-    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timelapse import names
+from timelapse.analysis.learning import Right
 from timelapse.samples import set_fingerprint
 
 
@@ -17,11 +18,16 @@ def new_manifest() -> dict[str, Any]:
     return {"schema": names.SCHEMA_VERSION, "sample_sets": {}}
 
 
-def with_conditions(manifest: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest with the decoding, chat template and packages that go with a sample set."""
+def with_conditions(
+    manifest: Mapping[str, Any], about: Mapping[str, Any], right: Right | None
+) -> dict[str, Any]:
+    """Return the manifest with the decoding, chat template and packages that go with a sample set.
+
+    And with the score that says which answers are right, and from which value on, if there is one.
+    """
     known = {"decoding": {}, "chat_template": None, "packages": {}} | dict(manifest)
     kept = {key: about[key] for key in ("decoding", "chat_template", "packages") if about.get(key)}
-    return known | kept
+    return known | kept | ({"right": right._asdict()} if right else {})
 
 
 def with_fingerprints(manifest: Mapping[str, Any], samples: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from timelapse.analysis.learning import Right, right_samples
+from timelapse import names
+from timelapse.analysis.learning import Right, answer_texts, right_samples, score_means, score_values
 from timelapse.analysis.noise import generation_noise
 from timelapse.scoring.health import flag_rates
 from timelapse.scoring.scorers import edit_similarity
+from timelapse.scoring.validators import all_passed
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
     from timelapse.rounds import Prediction, Round
 
 T = TypeVar("T")
-Key = tuple[str, int]
-"""A sample's id, and which of its generations."""
+
+_COMPARED = 20_000  # characters of a text whose distance to another is measured
 
 
 def round_metrics(
@@ -28,8 +31,8 @@ def round_metrics(
     - `error_rate`: failed rows / all rows;
     - `truncated_rate`, `empty_rate`, `loop_rate`, `echo_rate`, `length_drift_rate`, `script_switch_rate`:
       rows with this sign of broken generation / answered rows, see `timelapse.scoring.health`;
-    - `valid_rate`: answered rows that passed every validator / answered rows that were checked; with several
-      validators also `valid_rate_<name>` of each;
+    - `valid_rate`: answered rows that passed every validator / answered rows that were checked (by validators
+      that did not fail themselves); with several validators also `valid_rate_<name>` of each;
     - `churn`: rows whose text changed / rows answered both now and in `previous`; `edit_distance`: the
       mean of 1 - `edit_similarity` of their texts;
     - `right`, `learned`, `forgotten`, `net`: how many samples are right; have become so since `previous`; are
@@ -44,53 +47,53 @@ def round_metrics(
         previous: The set's round before it.
         right: The score that says which answers are right, and from which value on.
     """
-    rows = round_.predictions
-    answered = [row for row in rows if row.status == "ok"]
-    metrics = score_means(answered)
+    rows, answered = round_.predictions, round_.answered
+    metrics = score_means(round_)
     if rows:
         metrics["error_rate"] = len(round_.failed) / len(rows)
     metrics |= flag_rates([row.flags for row in answered])
     metrics |= _valid_rates(answered)
     if previous is not None:
-        metrics |= _text_changes(answered, previous)
+        metrics |= _text_changes(round_, previous)
     if right is not None:
         metrics |= _learning(round_, previous, right)
-        metrics |= _noise(answered, right)
+        metrics |= _noise(round_, right)
     if round_.seconds > 0:
         metrics["seconds"] = round_.seconds
         metrics["tokens_per_second"] = sum(row.prediction_tokens or 0 for row in rows) / round_.seconds
     return metrics
 
 
-def score_means(rows: list[Prediction]) -> dict[str, float]:
-    """Return each score's mean over the rows that have it as a finite number."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        for name, value in row.scores.items():
-            if math.isfinite(value):
-                values.setdefault(name, []).append(value)
-    return {name: sum(column) / len(column) for name, column in values.items()}
+def mlflow_metrics(numbers: Mapping[str, float], set_name: str, step: int, time: int) -> list[Metric]:
+    """Return a round's numbers as MLflow takes them; `time` is in milliseconds since 1970.
+
+    They may be sent twice: MLflow keeps one of points with the same name, step, time and value.
+    """
+    from mlflow.entities import Metric
+
+    return [Metric(names.metric(name, set_name), value, time, step) for name, value in numbers.items()]
 
 
-def _valid_rates(answered: list[Prediction]) -> dict[str, float]:
+def _valid_rates(answered: Sequence[Prediction]) -> dict[str, float]:
     checked = [row.validations for row in answered if row.validations]
-    if not checked:
-        return {}
-    rates = {"valid_rate": _share(checked, lambda found: all(each.passed for each in found))}
+    passed = {"valid_rate": [all_passed([each.passed for each in found]) for found in checked]}
     names = dict.fromkeys(each.name for found in checked for each in found)
     for name in names if len(names) > 1 else ():
-        mine = [each.passed for found in checked for each in found if each.name == name]
-        rates[f"valid_rate_{name}"] = sum(mine) / len(mine)
-    return rates
+        passed[f"valid_rate_{name}"] = [
+            each.passed for found in checked for each in found if each.name == name
+        ]
+    known = {name: [each for each in found if each is not None] for name, found in passed.items()}
+    return {name: sum(found) / len(found) for name, found in known.items() if found}
 
 
-def _text_changes(answered: list[Prediction], previous: Round) -> dict[str, float]:
-    before = {_key(row): row.prediction or "" for row in previous.predictions if row.status == "ok"}
-    both = [(row.prediction or "", before[_key(row)]) for row in answered if _key(row) in before]
+def _text_changes(round_: Round, previous: Round) -> dict[str, float]:
+    now, before = answer_texts(round_), answer_texts(previous)
+    both = [(text, before[key]) for key, text in now.items() if key in before]
     if not both:
         return {}
     distances = [
-        0.0 if now == then else 1.0 - edit_similarity(now[:20_000], then[:20_000]) for now, then in both
+        0.0 if text == then else 1.0 - edit_similarity(text[:_COMPARED], then[:_COMPARED])
+        for text, then in both
     ]
     return {
         "churn": _share(both, lambda pair: pair[0] != pair[1]),
@@ -112,23 +115,12 @@ def _learning(round_: Round, previous: Round | None, right: Right) -> dict[str, 
     return counts
 
 
-def _noise(answered: list[Prediction], right: Right) -> dict[str, float]:
-    values = _by_sample((row, row.scores.get(right.score, math.nan)) for row in answered)
-    texts = _by_sample((row, row.prediction or "") for row in answered)
-    return generation_noise(values, texts, right=right.least)
+def _noise(round_: Round, right: Right) -> dict[str, float]:
+    texts: dict[str, list[str]] = {}
+    for (sample_id, _generation), text in answer_texts(round_).items():
+        texts.setdefault(sample_id, []).append(text)
+    return generation_noise(score_values(round_, right.score), texts, right=right.least)
 
 
-def _by_sample(rows: Iterable[tuple[Prediction, T]]) -> Mapping[str, list[T]]:
-    found: dict[str, list[T]] = {}
-    for row, value in rows:
-        if row.status == "ok":
-            found.setdefault(row.sample_id, []).append(value)
-    return found
-
-
-def _share(rows: list[T], holds: Callable[[T], bool]) -> float:
+def _share(rows: Sequence[T], holds: Callable[[T], bool]) -> float:
     return sum(map(holds, rows)) / len(rows)
-
-
-def _key(row: Prediction) -> Key:
-    return row.sample_id, row.generation

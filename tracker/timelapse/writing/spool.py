@@ -106,6 +106,8 @@ class Spool:
     def __init__(self, folder: Path, header: Header, lock: BaseFileLock) -> None:
         self.folder, self.header = folder, header
         self._lock = lock
+        self.in_use = threading.Lock()
+        """Held while somebody sends entries."""
         self._guard = threading.RLock()  # a signal handler of ours may log, too
         self._next = 1 + max((entry.number for entry in self.entries()), default=0)
         self._room = spool_limit() - _size(folder.parent)
@@ -194,12 +196,23 @@ class Spool:
                 entry.path.unlink()
 
     def close(self, *, remove: bool) -> None:
-        """Let go of the folder; with `remove` nothing of it is needed any more."""
-        if remove:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.release()
-        if remove:  # filelock makes its file anew if it was released late
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Let go of the folder; with `remove` nothing of it is needed any more.
+
+        Whoever takes it over must not meet us there: while it is `in_use`, letting go waits in a thread of
+        its own, at the latest for the end of the process.
+        """
+        if self.in_use.locked():
+            threading.Thread(target=self._let_go, args=(remove,), daemon=True).start()
+        else:
+            self._let_go(remove)
+
+    def _let_go(self, remove: bool) -> None:
+        with self.in_use:
+            if remove:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            self._lock.release()
+            if remove:  # filelock makes its file anew if it was released late
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def spool_folders() -> Iterator[Path]:

@@ -260,7 +260,7 @@ class Uploader:
         """Make the requests for some entries, or complete the run's files if there are none."""
         error: BaseException | None
         try:
-            with polite_requests(timeout=lane.timeout):
+            with self._delivery.at_work(), polite_requests(timeout=lane.timeout):
                 _none, error = attempt(
                     partial(self._delivery.deliver, group, self.pace) if group else self._complete
                 )
