@@ -32,11 +32,13 @@ class Caller:
             TimeoutError: It took longer than these seconds.
         """
         if self._jobs is None:
-            self._jobs = SimpleQueue()
-            self._thread = threading.Thread(
-                target=_work, args=(self._jobs,), name="timelapse-judge", daemon=True
-            )
-            self._thread.start()
+            jobs: SimpleQueue[_Job | None] = SimpleQueue()
+            thread = threading.Thread(target=_work, args=(jobs,), name="timelapse-judge", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # Python 3.12 and later start none while the interpreter ends
+                return function()
+            self._jobs, self._thread = jobs, thread
         answer: SimpleQueue[T] = SimpleQueue()
         self._jobs.put((function, answer))
         try:

@@ -201,10 +201,11 @@ class Spool:
         Whoever takes it over must not meet us there: while it is `in_use`, letting go waits in a thread of
         its own, at the latest for the end of the process.
         """
-        if self.in_use.locked():
-            threading.Thread(target=self._let_go, args=(remove,), daemon=True).start()
-        else:
+        if not self.in_use.locked():
             self._let_go(remove)
+            return
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            threading.Thread(target=self._let_go, args=(remove,), daemon=True).start()
 
     def _let_go(self, remove: bool) -> None:
         with self.in_use:
