@@ -10,16 +10,14 @@ import re
 from collections import Counter
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from timelapse.errors import ScorerError
-from timelapse.fence import attempt, describe
+from timelapse.errors import ConfigError, ScorerError
+from timelapse.fence import attempt
+from timelapse.scoring import patterns
 from timelapse.scoring.jsonvalues import differences, parse_json, tool_calls
 from timelapse.scoring.numbers import boxed, close, number_in
 from timelapse.scoring.scorers import normalise
-
-_SECONDS = 0.05  # for a search: patterns that go astray would take hours
-_LONGEST_PATTERN = 2_000  # characters; longer ones take long to compile, which no time limit ends
 
 _UNSPACED = r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 # A space stands for itself: with a mark before or behind it, Unicode takes both for one character.
@@ -86,11 +84,13 @@ def regex_match(prediction: str, reference: str, *, pattern: str | None = None) 
     """
     expression = reference if pattern is None else pattern
     try:
-        return float(_compiled(expression).search(prediction, timeout=_SECONDS, concurrent=True) is not None)
-    except TimeoutError:
+        return float(patterns.matches(expression, prediction))
+    except ConfigError as error:
+        raise ScorerError(str(error)) from None
+    except TimeoutError as error:
         raise ScorerError(
-            f"The pattern {_short(expression)} took longer than {_SECONDS} s on {len(prediction):,} letters. "
-            "Repetitions inside repetitions, as in (a+)+, are the usual cause."
+            f"The{str(error)[3:]} on {len(prediction):,} letters. Repetitions inside repetitions, as in "
+            "(a+)+, are the usual cause."
         ) from None
 
 
@@ -201,7 +201,7 @@ def tool_call_match(prediction: str, reference: str) -> float:
 def _words(text: str) -> str:
     text = text.replace("\0", " ")
     # NUL between words and around them makes a search for words one for characters, in linear time.
-    found = _ASCII_WORDS.findall(text) if text.isascii() else _compiled(_WORDS).findall(text)
+    found = _ASCII_WORDS.findall(text) if text.isascii() else patterns.compiled(_WORDS).findall(text)
     return "\0".join(["", *found, ""])
 
 
@@ -246,23 +246,3 @@ def _choice_patterns(choices: str) -> _ChoicePatterns:
 def _letter(match: re.Match[str]) -> str:
     letter: str = next(filter(None, match.groups()))
     return letter.upper()
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> Any:
-    import regex  # type: ignore[import-untyped, unused-ignore]
-
-    if len(pattern) > _LONGEST_PATTERN:
-        raise ScorerError(
-            f"The pattern {_short(pattern)} has {len(pattern):,} characters, more than {_LONGEST_PATTERN:,}. "
-            "To look for a long text as it is, use contains."
-        )
-    found, error = attempt(lambda: regex.compile(pattern))
-    if found is None:
-        assert error is not None
-        raise ScorerError(f"The pattern {_short(pattern)} is no regular expression: {describe(error)}.")
-    return found
-
-
-def _short(pattern: str) -> str:
-    return repr(pattern if len(pattern) <= 100 else f"{pattern[:100]}…")
