@@ -1,0 +1,297 @@
+"""The plan: against a trainer that is played step by step, and its arithmetic by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from timelapse.config.model import Config
+from timelapse.course import Course, course_of
+from timelapse.errors import ConfigError, ScheduleError
+from timelapse.plan import Counts, Plan, plan_set, plan_training, rounds_due
+from timelapse.round_cost import SetCounts, Speed
+from timelapse.schedule import Event, Schedule
+
+MAIN = SetCounts((5, 7, 9), (3, 4, None))
+
+
+@dataclass
+class PlayedTrainer:
+    """The loop of Transformers' `Trainer`, batch by batch, with what the callback makes of its hooks."""
+
+    config: Config
+    batches: list[int]
+    """Rows of each batch of an epoch."""
+    step: int = 0
+    epoch: float = 0.0
+    epoch_over_at: int | None = None
+
+    def run(self) -> Iterator[tuple[Event, int, float]]:
+        training = self.config.training
+        each = training.gradient_accumulation_steps
+        updates = max(len(self.batches) // each + int(len(self.batches) % each > 0), 1)
+        self.max_steps = training.max_steps
+        epochs = self.max_steps // updates + int(self.max_steps % updates > 0)
+        if self.max_steps < 0:
+            self.max_steps = math.ceil(training.num_train_epochs * updates)
+            epochs = math.ceil(training.num_train_epochs)
+        every = training.eval_steps or training.logging_steps
+        self.eval_every = math.ceil(self.max_steps * every) if every < 1 else every
+        yield from self.at("begin")
+        if training.arguments.get("eval_on_start"):
+            yield from self.on_evaluate()
+        for epoch in range(epochs):
+            yield from self.one_epoch(epoch)
+            if self.stops:
+                break
+        yield from self.at("end")
+
+    def one_epoch(self, epoch: int) -> Iterator[tuple[Event, int, float]]:
+        training = self.config.training
+        for batch in range(len(self.batches)):
+            whole = (batch + 1) % training.gradient_accumulation_steps == 0
+            if not whole and batch + 1 != len(self.batches):
+                continue
+            self.step += 1
+            self.epoch = epoch + (batch + 1) / len(self.batches)
+            yield from self.at("step")
+            due = self.step % self.eval_every == 0 or self.stops
+            if training.eval_strategy == "steps" and due and self.delay <= self.step:
+                yield from self.on_evaluate()
+            if self.stops:
+                break
+        yield from self.on_epoch_end()
+
+    def on_epoch_end(self) -> Iterator[tuple[Event, int, float]]:
+        evaluates = self.config.training.eval_strategy == "epoch" and self.delay <= self.epoch
+        self.epoch_over_at = self.step
+        if self.stops and not self.epoch.is_integer():
+            yield from self.at("end")
+        yield from self.at("epoch")
+        if self.stops and not evaluates:
+            yield from self.at("end")
+        if evaluates:
+            yield from self.on_evaluate()
+
+    def on_evaluate(self) -> Iterator[tuple[Event, int, float]]:
+        yield from self.at("eval")
+        if self.epoch_over_at == self.step and self.stops:
+            yield from self.at("end")
+
+    def at(self, event: Event) -> Iterator[tuple[Event, int, float]]:
+        yield event, self.step, self.epoch
+
+    @property
+    def delay(self) -> float:
+        return float(self.config.training.arguments.get("eval_delay", 0))
+
+    @property
+    def stops(self) -> bool:
+        return self.step >= self.max_steps
+
+
+def dealt(rows: int, size: int, ranks: int, drop_last: bool) -> list[int]:
+    """The batches that the first rank gets, dealt out as accelerate does."""
+    batches = [min(size, rows - start) for start in range(0, rows, size)]
+    if drop_last:
+        batches = [batch for batch in batches if batch == size]
+        return batches[: len(batches) // ranks * ranks : ranks]
+    return batches[::ranks]
+
+
+def rounds_of(schedule: Schedule, events: Iterator[tuple[Event, int, float]]) -> list[tuple[int, float, str]]:
+    rounds: list[tuple[int, float, str]] = []
+    for event, step, epoch in events:
+        trigger = schedule.due(event, step, rounds[-1][0] if rounds else None)
+        if trigger is not None:
+            rounds.append((step, epoch, trigger))
+    return rounds
+
+
+def make_config(**training: Any) -> Config:
+    return Config.model_validate({"model": "m", "data": {"train": "t"}, "training": training})
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    training: dict[str, Any] = {
+        "per_device_train_batch_size": draw(st.integers(1, 8)),
+        "gradient_accumulation_steps": draw(st.integers(1, 5)),
+        "num_train_epochs": draw(st.sampled_from([0.3, 1, 1.5, 2, 3, 2.7])),
+        "max_steps": draw(st.one_of(st.just(-1), st.integers(1, 40))),
+        "eval_strategy": draw(st.sampled_from(["no", "steps", "epoch"])),
+        "eval_steps": draw(st.one_of(st.none(), st.integers(1, 12), st.sampled_from([0.1, 0.25, 0.5]))),
+        "logging_steps": draw(st.sampled_from([0.3, 1, 7])),
+        "arguments": draw(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "eval_delay": st.sampled_from([0, 1, 2, 1.5]),
+                    "eval_on_start": st.booleans(),
+                    "dataloader_drop_last": st.booleans(),
+                },
+            )
+        ),
+    }
+    return make_config(**training)
+
+
+schedules = st.builds(
+    Schedule,
+    frequency=st.sampled_from(["epoch", "eval", "steps"]),
+    step_interval=st.integers(1, 15),
+    baseline=st.booleans(),
+    end=st.booleans(),
+)
+
+
+@given(configs(), schedules, st.integers(1, 40), st.integers(1, 3))
+def test_the_plan_is_what_a_trainer_does(config: Config, schedule: Schedule, rows: int, ranks: int) -> None:
+    training = config.training
+    drop_last = bool(training.arguments.get("dataloader_drop_last"))
+    batches = dealt(rows, training.per_device_train_batch_size, ranks, drop_last)
+    assume(batches)
+
+    course = course_of(config, rows, ranks=ranks)
+    planned = [(moment.step, moment.epoch, trigger) for moment, trigger in rounds_due(schedule, course)]
+
+    played = PlayedTrainer(config, batches)
+    assert planned == rounds_of(schedule, played.run())
+    assert course.max_steps == played.step
+    assert course.epochs == played.epoch
+
+
+@given(configs(), schedules, st.integers(1, 40))
+def test_a_schedule_that_fires_is_not_refused(config: Config, schedule: Schedule, rows: int) -> None:
+    assume(not config.training.arguments.get("dataloader_drop_last"))
+    course = course_of(config, rows)
+    fires = any(
+        trigger not in ("baseline", "end") and moment.step
+        for moment, trigger in rounds_due(replace(schedule, end=False), course)
+    )
+    try:
+        course.check(schedule)
+    except ScheduleError:
+        assert not fires
+
+
+def plan(config: Config, *sets: SetCounts, rows: int = 16, speed: Speed | None = None) -> Plan:
+    return plan_training(config, Counts(rows, 25 * rows, sets or (MAIN,)), speed)
+
+
+def predicted(config: Config, **settings: Any) -> Config:
+    return Config.model_validate({**config.model_dump(exclude_unset=True), "predictions": settings})
+
+
+def test_every_round_says_why() -> None:
+    config = make_config(per_device_train_batch_size=4, max_steps=6, eval_strategy="steps", eval_steps=4)
+    assert [(r.step, r.epoch, r.trigger, r.why) for r in plan(config).rounds] == [
+        (0, 0.0, "baseline", "the base model, before the first step"),
+        (4, 1.0, "epoch", "epoch 1 is done"),
+        (6, 1.5, "end", "the last step is done"),
+    ]
+    by_eval = plan(predicted(config, sample_frequency="eval", baseline=False)).rounds
+    assert [(r.step, r.trigger, r.why) for r in by_eval] == [
+        (4, "eval", "evaluation every 4 steps"),
+        (6, "eval", "evaluation after the last step"),
+    ]
+    by_steps = plan(predicted(config, sample_frequency="steps", step_interval=3, end=False)).rounds
+    assert [(r.step, r.trigger, r.why) for r in by_steps[1:]] == [
+        (3, "steps", "every 3 steps"),
+        (6, "steps", "every 3 steps"),
+    ]
+    at_epochs = make_config(eval_strategy="epoch", num_train_epochs=1, arguments={"eval_on_start": True})
+    first = plan(predicted(at_epochs, sample_frequency="eval", baseline=False)).rounds
+    assert [(r.step, r.why) for r in first] == [
+        (0, "evaluation before the first step"),
+        (2, "evaluation after epoch 1"),
+    ]
+
+
+def test_answers_are_as_long_as_their_references_once_the_model_has_learned_to_stop() -> None:
+    config = predicted(make_config(num_train_epochs=1), max_new_tokens=10)
+    base, last = plan(config).rounds
+    assert (base.samples, base.prompt_tokens, base.new_tokens, base.most_new_tokens) == (3, 21, 30, 30)
+    assert (last.new_tokens, last.most_new_tokens) == (3 + 4 + 10, 30)
+    assert plan(config).train_tokens == 25 * 16
+    assert plan(config).seconds is None
+    assert plan(config).share is None
+    assert plan(config).warnings == ()
+
+
+def test_seconds_are_those_of_padded_prompts_and_of_the_longest_answer_of_each_batch() -> None:
+    config = predicted(make_config(num_train_epochs=1), max_new_tokens=10, batch_size=2)
+    speed = Speed(step=3.0, prompt_token=0.01, new_token=0.1)
+    made = plan(config, speed=speed)
+    base, last = made.rounds
+    padded = 2 * 7 + 9  # batches (5, 7) and (9)
+    assert base.seconds == pytest.approx(0.01 * padded + 0.1 * 20)
+    assert last.seconds == pytest.approx(0.01 * padded + 0.1 * (4 + 10))
+    assert last.most_seconds == base.most_seconds == base.seconds
+    assert made.train_seconds == 2 * 3.0
+    assert made.seconds == pytest.approx(base.seconds + last.seconds)
+    assert made.share == pytest.approx(made.seconds / (made.seconds + 6))
+    assert made.most_share == pytest.approx(2 * base.seconds / (2 * base.seconds + 6))
+    [warning] = made.warnings
+    assert warning.startswith("predictions take 39% of the training time, more than 20%. Choose fewer rounds")
+    assert plan(config, speed=replace(speed, step=30.0)).warnings == ()
+
+
+def test_ranks_share_samples_and_rows() -> None:
+    config = predicted(make_config(num_train_epochs=1, per_device_train_batch_size=4), max_new_tokens=10)
+    counts = Counts(16, 400, (MAIN,), ranks=2)
+    made = plan_training(config, counts, Speed(step=1.0, prompt_token=0.01, new_token=0.1))
+    assert made.course.max_steps == 2
+    assert made.train_tokens == 400
+    assert made.rounds[0].samples == 3
+    assert made.rounds[0].seconds == pytest.approx(0.01 * 2 * 9 + 0.1 * 10)  # the rank with prompts 5 and 9
+
+
+def test_sets_are_planned_one_by_one_and_put_in_order() -> None:
+    config = predicted(make_config(per_device_train_batch_size=4, num_train_epochs=2), max_new_tokens=10)
+    probe = SetCounts((4,), (2,), name="probe")
+    assert [(each.set, each.step) for each in plan(config, MAIN, probe).rounds] == [
+        ("main", 0), ("probe", 0), ("main", 4), ("probe", 4), ("main", 8), ("probe", 8),
+    ]  # fmt: skip
+    course = course_of(config, 16)
+    assert [each.step for each in plan_set(probe, config.predictions, course)] == [0, 4, 8]
+
+
+def test_predictions_that_are_off_make_no_rounds() -> None:
+    made = plan(predicted(make_config(), enabled=False), speed=Speed(1.0, 0.01, 0.1))
+    assert made.rounds == ()
+    assert (made.seconds, made.share, made.warnings) == (0, 0.0, ())
+
+
+def test_a_plan_that_cannot_be_carried_out_is_an_error_at_its_field() -> None:
+    with pytest.raises(ScheduleError, match=r"predictions\.step_interval: a round every 50 steps never"):
+        plan(predicted(make_config(), sample_frequency="steps", step_interval=50))
+    with pytest.raises(ScheduleError, match=r"predictions\.sample_frequency: 'eval' never fires"):
+        plan(predicted(make_config(), sample_frequency="eval"))
+    drops = make_config(arguments={"dataloader_drop_last": True})
+    with pytest.raises(ConfigError, match=r"training\.per_device_train_batch_size: 7 rows make no whole"):
+        plan(drops, rows=7)
+    with pytest.raises(ConfigError, match=r"training\.arguments\.eval_delay: expected a number, got 'soon'"):
+        plan(make_config(arguments={"eval_delay": "soon"}))
+    with pytest.raises(ConfigError, match=r"training\.arguments\.eval_on_start: expected true or false"):
+        plan(make_config(arguments={"eval_on_start": 1}))
+
+
+def test_a_plan_without_end_is_refused_and_a_long_training_is_not() -> None:
+    endless = predicted(make_config(max_steps=10**12), sample_frequency="steps", step_interval=10)
+    with pytest.raises(ScheduleError, match="more than 100,000 rounds would happen in a training of"):
+        plan(endless)
+    rare = predicted(make_config(max_steps=10**12), sample_frequency="steps", step_interval=10**11)
+    assert len(plan(rare).rounds) == 11
+
+
+def test_a_course_counts_as_the_trainer_does() -> None:
+    course = Course(batches_per_epoch=7, accumulation=3, max_steps=7)
+    assert course.steps_per_epoch == 3
+    assert [course.epoch_at(step) for step in range(5)] == [0, 3 / 7, 6 / 7, 1, 1 + 3 / 7]
