@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import TYPE_CHECKING, Any
 
 from timelapse.config.limits import ENV_PREFIX, check_limits, read_limits
-from timelapse.errors import SampleError
+from timelapse.errors import ConfigError, SampleError
 from timelapse.fence import warn
 from timelapse.formats.loading import load_samples
 from timelapse.formats.sources import describe
@@ -69,3 +70,26 @@ def unique_samples(samples: Iterable[Sample]) -> SampleSet:
     for sample in samples:
         first.setdefault(sample.sample_id, sample)
     return SampleSet(tuple(first.values()))
+
+
+def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Split examples into those to train on and a share held out, by a draw with a generator of our own.
+
+    Examples that ask the same go to the same side: nothing held out has been trained on.
+
+    Raises:
+        ConfigError: All examples ask the same, so that one side would be empty.
+    """
+    inputs = sorted({sample.sample_id for sample in samples})
+    if len(inputs) < 2:
+        raise ConfigError(
+            f"data.eval_fraction: nothing can be held out of data.train, because all of its examples "
+            f"({len(samples)}) ask the same. Give data.eval, or remove data.eval_fraction."
+        )
+    count = max(1, round(len(inputs) * fraction))
+    chosen = random.Random(seed).sample(inputs, min(count, len(inputs) - 1))  # noqa: S311 - not secret
+    held_out = set(chosen)
+    return (
+        [sample for sample in samples if sample.sample_id not in held_out],
+        [sample for sample in samples if sample.sample_id in held_out],
+    )

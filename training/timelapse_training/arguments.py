@@ -50,7 +50,7 @@ def sft_arguments(config: Config, *, evaluates: bool) -> Any:
             f"training.eval_strategy: '{training.eval_strategy}' needs evaluation data. Give data.eval or "
             "data.eval_fraction, or set eval_strategy: no."
         )
-    _check_scheduler(training.lr_scheduler_type)
+    check_names(config)
     values = {name: getattr(training, name) for name in _SAME_NAME}
     values = {name: value for name, value in values.items() if value is not None}
     values |= {
@@ -62,7 +62,7 @@ def sft_arguments(config: Config, *, evaluates: bool) -> Any:
         "use_cpu": not torch.accelerator.is_available(),
     }
     values |= _tensorboard(config)
-    values |= _extra(training.arguments, {field.name for field in dataclasses.fields(SFTConfig)})
+    values |= training.arguments
     try:
         return SFTConfig(**values)
     except (ValueError, TypeError, ImportError) as error:
@@ -98,25 +98,29 @@ def weights_dtype(config: Config) -> str:
     return config.model.dtype
 
 
-def _check_scheduler(name: str) -> None:
-    from transformers.trainer_utils import SchedulerType
+def check_names(config: Config) -> None:
+    """Check the names that only Transformers and TRL know.
 
+    Raises:
+        ConfigError: The scheduler or one of `training.arguments` is not known.
+    """
+    from transformers.trainer_utils import SchedulerType
+    from trl.trainer.sft_config import SFTConfig
+
+    name = config.training.lr_scheduler_type
     known = [str(kind.value) for kind in SchedulerType]
     if name not in known:
         raise ConfigError(
             f"training.lr_scheduler_type: '{name}' is not known.{nearest(name, known)} "
             f"Known: {', '.join(known)}."
         )
-
-
-def _extra(arguments: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """Return `training.arguments`, checked against the names that TRL knows."""
-    for name in arguments:
-        if name not in known:
+    fields = {field.name for field in dataclasses.fields(SFTConfig)}
+    for argument in config.training.arguments:
+        if argument not in fields:
             raise ConfigError(
-                f"training.arguments.{name}: TRL's SFTConfig has no such argument.{nearest(name, known)}"
+                f"training.arguments.{argument}: TRL's SFTConfig has no such argument."
+                f"{nearest(argument, fields)}"
             )
-    return arguments
 
 
 def _tensorboard(config: Config) -> dict[str, Any]:

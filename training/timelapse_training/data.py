@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +9,7 @@ from timelapse.errors import ConfigError
 from timelapse.fence import warn
 from timelapse.formats.loading import read_examples
 from timelapse.samples import Sample, SampleSet
-from timelapse.selection import draw_samples, select_samples, unique_samples
+from timelapse.selection import draw_samples, hold_out, select_samples, unique_samples
 from timelapse_training.loading import training_rows
 from timelapse_training.session import say
 
@@ -58,25 +57,8 @@ def read_data(config: Config) -> TrainingData:
 
 
 def split_off(samples: list[Sample], fraction: float, seed: int) -> TrainingData:
-    """Hold a share of the examples out for evaluation, by a draw with a generator of our own.
-
-    Examples that ask the same go to the same side: nothing held out has been trained on.
-
-    Raises:
-        ConfigError: All examples ask the same, so that one side would be empty.
-    """
-    inputs = sorted({sample.sample_id for sample in samples})
-    if len(inputs) < 2:
-        raise ConfigError(
-            f"data.eval_fraction: nothing can be held out of data.train, because all of its examples "
-            f"({len(samples)}) ask the same. Give data.eval, or remove data.eval_fraction."
-        )
-    count = max(1, round(len(inputs) * fraction))
-    held_out = set(random.Random(seed).sample(inputs, min(count, len(inputs) - 1)))  # noqa: S311 - not secret
-    return TrainingData(
-        [sample for sample in samples if sample.sample_id not in held_out],
-        [sample for sample in samples if sample.sample_id in held_out],
-    )
+    """Hold a share of the examples out for evaluation; see `timelapse.selection.hold_out`."""
+    return TrainingData(*hold_out(samples, fraction, seed))
 
 
 def choose_samples(config: Config, data: TrainingData) -> SampleSet | None:

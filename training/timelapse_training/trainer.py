@@ -14,7 +14,9 @@ from timelapse_training.data import TrainingData, choose_samples, read_data
 from timelapse_training.loading import ModelSource, load_tokenizer
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from timelapse.config.model import Config, LoraConfig
     from timelapse.samples import SampleSet
@@ -66,8 +68,6 @@ def _fit(
     model: PreTrainedModel,
     run: TrainingRun,
 ) -> None:
-    from trl.trainer.sft_trainer import SFTTrainer
-
     from timelapse_training.curves import CurvesCallback
 
     callbacks: list[TrainerCallback] = [CurvesCallback(run)]
@@ -77,17 +77,41 @@ def _fit(
         from timelapse_training.callback import PredictionsCallback
 
         callbacks.append(PredictionsCallback(samples, config=config.predictions, run=run))
-    trainer = SFTTrainer(
+    trainer = sft_trainer(
+        config,
         model,
-        args=arguments,
-        train_dataset=data.tokenised(tokenizer, config, "train"),
-        eval_dataset=data.tokenised(tokenizer, config, "eval"),
-        processing_class=tokenizer,
-        peft_config=_peft_config(config.lora) if config.lora else None,
+        tokenizer,
+        arguments,
+        train=data.tokenised(tokenizer, config, "train"),
+        evaluation=data.tokenised(tokenizer, config, "eval"),
         callbacks=callbacks,
     )
     trainer.train()
     trainer.save_model(str(Path(config.training.output_dir) / "final"))
+
+
+def sft_trainer(
+    config: Config,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: Any,
+    *,
+    train: Dataset | None,
+    evaluation: Dataset | None = None,
+    callbacks: list[TrainerCallback] | None = None,
+) -> SFTTrainer:
+    """Return TRL's trainer for a configuration, ready to train on tokenised rows."""
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    return SFTTrainer(
+        model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        processing_class=tokenizer,
+        peft_config=_peft_config(config.lora) if config.lora else None,
+        callbacks=callbacks,
+    )
 
 
 def _peft_config(lora: LoraConfig) -> Any:

@@ -49,6 +49,17 @@ class CommandGroup(click.Group):
         summary = f"Commands: {', '.join(sorted(members))}."
         return CommandGroup(cmd_name, find=lambda: members, help=summary)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for; a package that it misses is an error of ours."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            entry = self._find().get(ctx.invoked_subcommand or "")
+            missing = _missing_extra(entry, error) if entry else None
+            if missing is None:
+                raise
+            raise missing from error
+
 
 class Program(CommandGroup):
     """The outermost group: turns our errors into one line and the exit code 2."""
@@ -59,12 +70,6 @@ class Program(CommandGroup):
             return super().invoke(ctx)
         except TimelapseError as error:
             raise _Failure(str(error)) from error
-        except ModuleNotFoundError as error:
-            entry = self._find().get(ctx.invoked_subcommand or "")
-            missing = _missing_extra(entry, error) if entry else None
-            if missing is None:
-                raise
-            raise _Failure(str(missing)) from error
 
 
 @click.group(

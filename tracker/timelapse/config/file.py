@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os.path
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from pydantic import ValidationError
 from timelapse.config.lora import Lifted, lift_lora
 from timelapse.config.model import Config
 from timelapse.config.notes import notes_on
-from timelapse.config.problems import Problem, describe
+from timelapse.config.problems import Problem, describe, problems_of
 from timelapse.config.redact import redact
 from timelapse.config.yamlfile import Document, dump, parse_value, read_document
-from timelapse.errors import ConfigError
+from timelapse.errors import ConfigError, SampleError
 
 _VALIDATORS = ("predictions", "validators")
 _PATH_FIELDS = (("data", "train"), ("data", "eval"), ("predictions", "samples_path"))
@@ -40,6 +41,45 @@ class LoadedConfig:
     """The file it came from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A configuration file as it was read, whatever is wrong with it."""
+
+    path: Path
+    """The file."""
+    data: dict[str, Any]
+    """Its content with overrides, paths absolute, LoRA in one block; not checked."""
+    config: Config | None
+    """The configuration; None if `problems` leave none."""
+    problems: tuple[Problem, ...]
+    """What is wrong with its fields."""
+    notes: tuple[str, ...]
+    """What the user should know, one sentence each."""
+    document: Document
+    """Where everything stands."""
+    changed: tuple[FieldPath, ...]
+    """The fields that come from overrides."""
+
+    def located(self, problem: Problem) -> str:
+        """Return a problem with the file's line, or with `--set`."""
+        if problem.path and _is_override(problem.path, self.changed):
+            return f"--set: {problem}"
+        line = self.document.line(problem.path)
+        return f"{self.path}:{line}: {problem}" if line else f"{self.path}: {problem}"
+
+    def error(self, problems: Iterable[Problem]) -> ConfigError:
+        """Return the error that lists problems, each with its place."""
+        return ConfigError("\n".join(map(self.located, problems)))
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Give the errors of ours that name a field the place of that field."""
+        try:
+            yield
+        except (ConfigError, SampleError) as error:
+            raise self.error(problems_of(error, Config.model_fields)) from error
+
+
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> LoadedConfig:
     """Read a configuration from a YAML or JSON file.
 
@@ -53,6 +93,18 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
         ConfigError: the file cannot be read, or fields are wrong. One line for each wrong field, with the
             file's line or `--set`, the field, what was expected and what is there; secrets are not shown.
     """
+    reading = read_config(path, overrides)
+    if reading.config is None:
+        raise reading.error(reading.problems)
+    return LoadedConfig(reading.config, reading.notes, reading.path)
+
+
+def read_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Reading:
+    """Read a configuration like `load_config`, but hand wrong fields over instead of raising.
+
+    Raises:
+        ConfigError: The file cannot be read, or is no YAML or JSON.
+    """
     path = Path(path)
     document = read_document(path)
     data, changed = _override(_expand(document.data), overrides)
@@ -63,9 +115,9 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
         config = Config.model_validate(lifted.data)
     except ValidationError as error:
         problems += [_as_written(problem, lifted) for problem in describe(error)]
-    if problems or config is None:
-        raise ConfigError("\n".join(_located(problem, path, document, changed) for problem in problems))
-    return LoadedConfig(config, (*lifted.notes, *notes_on(config)), path)
+    sound = None if problems else config
+    notes = (*lifted.notes, *(notes_on(sound) if sound else ()))
+    return Reading(path, lifted.data, sound, tuple(problems), notes, document, tuple(changed))
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -173,10 +225,3 @@ def _as_written(problem: Problem, lifted: Lifted) -> Problem:
     block, *field = problem.path or ("",)
     origin = lifted.origins.get(str(field[0])) if block == "lora" and field else None
     return Problem(("training", origin), problem.text) if origin else problem
-
-
-def _located(problem: Problem, path: Path, document: Document, changed: Sequence[FieldPath]) -> str:
-    if _is_override(problem.path, changed):
-        return f"--set: {problem}"
-    line = document.line(problem.path)
-    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"

