@@ -107,6 +107,14 @@ def test_a_command_without_its_packages_is_listed_and_says_what_to_install(comma
 
 
 @pytest.mark.usefixtures("broken_package")
+def test_a_subcommand_without_its_packages_says_what_to_install() -> None:
+    result = CliRunner().invoke(program(config__late="timelapse_training_stub.late:late"), ["config", "late"])
+    assert result.exit_code == 2
+    assert "needs the package 'flux_capacitor'" in result.stderr
+    assert "mlflow-timelapse[training]" in result.stderr
+
+
+@pytest.mark.usefixtures("broken_package")
 def test_a_command_without_its_packages_takes_its_arguments_before_it_refuses() -> None:
     result = CliRunner().invoke(
         program(early="timelapse_training_stub.early:x"), ["early", "a.yaml", "--set", "b=1"]

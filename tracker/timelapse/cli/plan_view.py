@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _SHOWN_AT_ENDS = 8
 """Rounds at the beginning and at the end that are shown of a long plan."""
-_RIGHT = ("step", "epoch", "samples", "prompt tokens", "new tokens", "at most", "seconds")
+_RIGHT = ("step", "epoch", "new tokens", "at most", "seconds")
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -54,6 +54,11 @@ def print_plan(plan: Plan) -> None:
     if not plan.rounds:
         screen.print("No rounds: predictions.enabled is false.")
         return
+    for each in {each.set: each for each in plan.rounds}.values():
+        name, plural = visible(each.set, one_line=True), "" if each.samples == 1 else "s"
+        screen.print(
+            f"set {name}: {each.samples} sample{plural}, {each.prompt_tokens:,} prompt tokens a round"
+        )
     screen.print()
     screen.print(_table(plan))
     screen.print()
@@ -65,7 +70,7 @@ def print_plan(plan: Plan) -> None:
 def _table(plan: Plan) -> Table:
     several, timed = len({each.set for each in plan.rounds}) > 1, plan.train_seconds is not None
     headings = ["step", "epoch", "trigger", *["set"] * several]
-    headings += ["samples", "prompt tokens", "new tokens", "at most", *["seconds"] * timed, "why"]
+    headings += ["new tokens", "at most", *["seconds"] * timed, "why"]
     table = text_table()
     for heading in headings:
         right = heading in _RIGHT
@@ -85,8 +90,6 @@ def _row(each: PlannedRound, several: bool, timed: bool) -> list[str]:
         number(each.epoch),
         each.trigger,
         *[visible(each.set, one_line=True)] * several,
-        str(each.samples),
-        f"{each.prompt_tokens:,}",
         f"{each.new_tokens:,}",
         f"{each.most_new_tokens:,}",
         *[number(each.seconds, 1)] * timed,

@@ -70,7 +70,7 @@ def problems_of(error: Exception, sections: Iterable[str]) -> list[Problem]:
     problems = []
     for line in str(error).splitlines():
         name, colon, text = line.partition(": ")
-        parts = re.findall(r"\w+", name) if colon and re.fullmatch(r"\w+(\.\w+|\[\d+\])*", name) else []
+        parts = re.findall(r"[\w-]+", name) if colon and re.fullmatch(r"\w+(\.[\w-]+|\[\d+\])*", name) else []
         path = (
             tuple(int(part) if part.isdigit() else part for part in parts) if set(parts[:1]) & known else ()
         )
