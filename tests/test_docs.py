@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import mlflow
 import pytest
+from program import declared_program
 from stored_runs import make_round, make_samples
 from tiny import make_llama, make_tokenizer, training_set
 from trl import SFTConfig
 
+import timelapse
+import timelapse_training
 from timelapse import start_run
 from timelapse.config.file import load_config
-from timelapse.config.model import Config
+from timelapse.config.limits import Limits
+from timelapse.config.model import Config, PredictionsConfig
 from timelapse.formats.adapters import FORMATS
+from timelapse.names import TAG_STATUS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -109,6 +116,39 @@ def test_the_documented_configuration_is_whole_and_loads_without_a_note(tmp_path
                                                                ("predictions", "fields"),
                                                                ("predictions", "template")}:  # fmt: skip
                 assert re.search(rf"^  {inner}:", text, re.M), f"{name}.{inner} ({field.annotation})"
+
+
+def test_the_documented_commands_on_configurations_exist() -> None:
+    [console] = blocks(ROOT / "docs" / "configuration.md", "console")
+    for line in console.splitlines():
+        program, group, name, *words = shlex.split(line)
+        command = declared_program().get_command(click.Context(click.Group()), group)
+        assert program == "timelapse"
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, line
+        known = {option for parameter in found.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_every_name_of_the_old_system_has_its_place() -> None:
+    text = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    for old in (
+        *("TrainingPredictionsCallback", "PredictionsConfig", "PredictionsSampler", "PredictionsGenerator"),
+        *("PredictionsWriter", "training_predictions", "JOB_ID", "JOB_USER_ID", "JOB_TOKEN"),
+        *("enabled", "sample_count", "sample_frequency", "step_interval", "samples_path", "validators"),
+        *("provider", "tools", "evaluation", "tensorboard", "seed", "PREDICTIONS_*"),
+        *("training.lora_r", "training.lora_alpha", "training.lora_dropout"),
+    ):
+        assert f"`{old}`" in text, old
+    for field in re.findall(r"`predictions\.(\w+)`", text):
+        assert field in PredictionsConfig.model_fields, field
+    for name in re.findall(r"`timelapse\.([a-zA-Z]\w+)`", text):
+        assert name in timelapse.__all__ or f"timelapse.{name}" in {TAG_STATUS, "timelapse.job_id"}, name
+    for name in re.findall(r"`timelapse_training\.(\w+)`", text):
+        assert name in timelapse_training.__all__, name
+    limits = {f"PREDICTIONS_{name.upper()}" for name in Limits.model_fields}
+    assert limits <= set(re.findall(r"`(PREDICTIONS_\w+)`", text))
 
 
 def test_the_commands_of_the_readme_exist() -> None:
