@@ -29,7 +29,10 @@ def main() -> None:
 
     def run(*command: str) -> None:
         print(f"\n$ {' '.join(['timelapse', *command])}\n", flush=True)
-        subprocess.run([timelapse, *command], cwd=folder, check=True)
+        code = subprocess.run([timelapse, *command], cwd=folder).returncode
+        if code:
+            print(f"\n'timelapse {command[0]}' ended with exit code {code}. What it stored is still there:")
+            sys.exit(f"  cd {folder} && {timelapse} sync")
 
     run("train", str(EXAMPLE / "config.yaml"), "--set", "training.output_dir=adapter")
     run("show", "last", "--limit", "6")

@@ -145,7 +145,7 @@ def test_a_scorer_stops_when_its_time_is_spent() -> None:
     assert [dict(row.scores) for row in scored.predictions if row.status == "ok"] == (
         [{"slow": 1.0}] * 2 + [{}] * 2
     )
-    assert problems == ["the scorer 'slow' failed to finish within its 0.03 s; the other rows lack it"]
+    assert problems == ["the scorer 'slow' failed: its 0.03 s are spent; the other rows lack it"]
 
 
 def test_a_long_answer_is_scored_by_its_beginning_and_says_so() -> None:

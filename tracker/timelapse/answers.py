@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from timelapse.errors import SampleError
+from timelapse.fence import warn
 from timelapse.formats import cells
 from timelapse.formats.columns import Columns, read_columns
 from timelapse.hints import nearest
@@ -83,6 +85,7 @@ def _roles(given: Columns, scores: Sequence[str]) -> dict[str, str]:
     """Return which of the given columns holds what: ours by their names, else by their aliases."""
     have = given.names
     _check_names(have, scores)
+    _warn_of_slips(have, scores)
     cells.each("scores", scores, cells.metric_name)
     found = {role: next((name for name in names if name in have), None) for role, names in ALIASES.items()}
     found |= {name: name for name in (*_CELLS, "system", "tools") if name in have}
@@ -120,6 +123,16 @@ def _check_names(have: Sequence[str], scores: Sequence[str]) -> None:
                 f"The column '{name}' would stand beside our own of that name: leave it out or rename it. "
                 "Step, set, epoch and trigger are arguments of log_predictions."
             )
+
+
+def _warn_of_slips(have: Sequence[str], scores: Sequence[str]) -> None:
+    """Say which column is spelt almost like one that has a meaning: it would be missed in silence."""
+    known = {name for names in ALIASES.values() for name in names}
+    for name in have:
+        if name not in known and name not in _CELLS and name not in scores and len(name) > 4:
+            meant = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            if meant and meant[0] not in have:
+                warn(f"The column '{name}' is kept as your own. Did you mean '{meant[0]}'?")
 
 
 def _identify(

@@ -18,7 +18,7 @@ from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.lazy import LazyRun
 from timelapse.links import is_default_place
 from timelapse.polite import is_refusal, polite_requests
-from timelapse.provenance import environment
+from timelapse.provenance import environment, flat
 from timelapse.randomness import untouched_random_state
 from timelapse.run import TrainingRun
 from timelapse.scoring.engine import DEFAULT_SCORERS, Judges, warm_up
@@ -89,7 +89,8 @@ def start_run(
         tracking_uri: MLflow's tracking URI.
         tags: Tags of the run.
         nested: Open a new run below MLflow's active one, instead of joining that.
-        config: What the training was told; stored as `timelapse/config.yaml`, secrets redacted.
+        config: What the training was told; stored as `timelapse/config.yaml` and, if it is a mapping, as
+            parameters `timelapse.<name>`; secrets redacted.
         scorers: The scores of every prediction: names of built-in ones, functions of (prediction, reference),
             import paths, or scorers of MLflow's; a mapping gives them names. By default `exact_match`
             and `edit_similarity`. See docs/scores.md.
@@ -302,6 +303,7 @@ def _record_origin(run: TrainingRun, config: Config | Mapping[str, Any] | None) 
     import json
 
     from timelapse.config.file import to_yaml
+    from timelapse.config.redact import redact
 
     origin = environment()
     run.log_text(json.dumps(origin, indent=1), names.ENVIRONMENT_FILE)
@@ -309,6 +311,8 @@ def _record_origin(run: TrainingRun, config: Config | Mapping[str, Any] | None) 
     run.log_tags({names.TAG_COMMAND: origin["command"], **commit})
     if config is not None:
         run.log_text(to_yaml(config), names.CONFIG_FILE)
+    if isinstance(config, Mapping):
+        run.log_params(flat(redact(config)))
 
 
 def _is_offline() -> bool:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -74,3 +75,13 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def flat(block: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested blocks as one level: `{"training.seed": 1}`; what is not set is left out."""
+    if not isinstance(block, Mapping):
+        return {} if block is None else {prefix: block}
+    pairs: dict[str, Any] = {}
+    for key, value in block.items():
+        pairs.update(flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -40,12 +41,14 @@ class Rescored:
 
     run_id: str
     """The run."""
-    file: str
-    """The file with the new scores, under `timelapse/`."""
+    file: str | None
+    """The file with the new scores, under `timelapse/`; None if there are none."""
     rows: int
     """How many answers have new scores."""
     means: Mapping[str, float]
     """Each new score's mean in the last round of the main set."""
+    without: tuple[str, ...]
+    """The scorers that gave no answer a score."""
     problems: tuple[str, ...]
     """What could not be read or scored."""
 
@@ -53,7 +56,8 @@ class Rescored:
 def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Rescored:
     """Score a run's stored answers; write the scores as a new file, and their means as metrics.
 
-    Nothing that is stored is changed. The same call again writes the same file.
+    Nothing that is stored is changed. The same call again writes the same file. Where a scorer failed there
+    is nothing to write, so that its name is free for the next try.
 
     Raises:
         RunError: The run holds no rounds, or an answer has a score of one of these names already.
@@ -81,13 +85,22 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
             if (judged.step, judged.attempt) in current:
                 means = score_means(judged)
                 metrics += mlflow_metrics(means, set_name, judged.step, now)
+    lost = sorted(set(scorers) - _scored(rows))
+    if not rows:
+        return Rescored(run_id, None, 0, {}, tuple(lost), tuple(dict.fromkeys(problems)))
     data = _file(rows)
     digest = hashlib.sha256(data).hexdigest()
     if digest not in digests(client.get_run(run_id).data.tags):  # else it is the same again
         _check_names(label, loaded.rounds, rows)
     _store(client, run_id, data, digest, metrics)
     file = names.scores_file(digest)
-    return Rescored(run_id, file, len(rows), means, tuple(dict.fromkeys(problems)))
+    return Rescored(run_id, file, len(rows), means, tuple(lost), tuple(dict.fromkeys(problems)))
+
+
+def _scored(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the names of scores that any row has, and of the scorers that gave several."""
+    names_ = {name for row in rows for name, _value in row["scores"]}
+    return names_ | {name[:place] for name in names_ for place, letter in enumerate(name) if letter == "_"}
 
 
 def _check_names(label: str, rounds: pa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -134,10 +147,10 @@ def _rows(round_: Round, set_name: str) -> list[dict[str, Any]]:
             **place,
             "sample_id": row.sample_id,
             "generation": row.generation,
-            "scores": sorted(row.scores.items()),
+            "scores": scores,
         }
         for row in round_.predictions
-        if row.scores
+        if (scores := sorted((name, value) for name, value in row.scores.items() if not math.isnan(value)))
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from timelapse import names
 from timelapse.attach import start_run
 from timelapse.config.file import resolved, to_yaml
+from timelapse.provenance import flat
 from timelapse.run import TrainingRun
 from timelapse_training.arguments import sft_arguments, uses_bf16, weights_dtype
 from timelapse_training.data import TrainingData, choose_samples, read_data
@@ -55,7 +56,7 @@ def _record(config: Config, run: TrainingRun) -> None:
     """Store the configuration in the run, secrets redacted: whole as a file, its main parts as parameters."""
     run.log_text(to_yaml(config), names.CONFIG_FILE)
     stored = resolved(config)
-    run.log_params(_flat({key: stored.get(key) for key in ("model", "data", "training", "lora", "seed")}))
+    run.log_params(flat({key: stored.get(key) for key in ("model", "data", "training", "lora", "seed")}))
     run.log_params({"precision": "bf16" if uses_bf16(config) else "fp16" if config.training.fp16 else "fp32"})
 
 
@@ -124,13 +125,3 @@ def _peft_config(lora: LoraConfig) -> Any:
         target_modules=lora.target_modules,
         task_type="CAUSAL_LM",
     )
-
-
-def _flat(block: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested blocks as one level: `{"training.seed": 1}`; what is not set is left out."""
-    if not isinstance(block, dict):
-        return {} if block is None else {prefix: block}
-    pairs: dict[str, Any] = {}
-    for key, value in block.items():
-        pairs.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return pairs

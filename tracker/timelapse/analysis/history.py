@@ -13,6 +13,7 @@ from timelapse.hints import listed
 from timelapse.names import DEFAULT_SET
 from timelapse.reading.choice import best_of, rounds_by_step
 from timelapse.reading.records import set_names
+from timelapse.rounds import round_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,8 +72,8 @@ class History:
     rounds: Mapping[int, pa.Table]
     """The rows of each round by step, in ascending order; columns as in `round_schema`."""
     samples: Mapping[str, Mapping[str, Any]]
-    """`index`, `prompt`, `reference`, `tags` and `metadata` (JSON, or None) of each sample by its id, in the
-    set's order."""
+    """`index`, `prompt`, `reference`, `tags`, `metadata` (JSON, or None) and `logged` (columns of the user's
+    that came with its newest answer) of each sample by its id, in the set's order."""
     manifest: Mapping[str, Any]
     """The run's manifest; empty where there is none."""
     problems: tuple[str, ...]
@@ -179,16 +180,33 @@ def history(run: Run, loaded: RunRounds, set_name: str | None = None) -> History
             f"There are: {', '.join(sets)}."
         )
     samples = _rows(loaded.samples, ("set", "sample_id", "index", "prompt", "reference", "tags", "metadata"))
+    rounds = rounds_by_step(loaded.rounds, chosen)
+    logged = columns_of_answers(rounds)
     return History(
         run_id=run.info.run_id,
         run_name=run.info.run_name or "",
         set_name=chosen,
         other_sets=tuple(name for name in sets if name != chosen),
-        rounds=rounds_by_step(loaded.rounds, chosen),
-        samples={row["sample_id"]: row for row in samples if (row["set"] or DEFAULT_SET) == chosen},
+        rounds=rounds,
+        samples={
+            row["sample_id"]: row | {"logged": logged.get(row["sample_id"], {})}
+            for row in samples
+            if (row["set"] or DEFAULT_SET) == chosen
+        },
         manifest=loaded.manifest,
         problems=loaded.problems,
     )
+
+
+def columns_of_answers(rounds: Mapping[int, pa.Table]) -> dict[str, dict[str, Any]]:
+    """Return the user's columns of each sample's newest answer, by the sample's id."""
+    ours = set(round_schema().names)
+    found: dict[str, dict[str, Any]] = {}
+    for table in rounds.values():
+        names = [name for name in table.column_names if name not in ours]
+        for row in _rows(table, ("sample_id", *names)) if names else ():
+            found[row.pop("sample_id")] = row
+    return found
 
 
 def _rows(table: pa.Table, columns: Iterable[str]) -> list[dict[str, Any]]:

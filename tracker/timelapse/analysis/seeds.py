@@ -9,6 +9,7 @@ from timelapse.analysis.noise import Summary, seed_summary
 from timelapse.analysis.statistics import Interval
 from timelapse.errors import RunError
 from timelapse.hints import nearest
+from timelapse.names import PARAM_PREFIX
 
 KINDS = ("params", "tags")
 """What runs can be grouped by, before the dot."""
@@ -167,6 +168,8 @@ def _tests(summaries: Mapping[str, Mapping[str, Summary]]) -> Iterator[WelchTest
 def group_values(runs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], key: str) -> list[str | None]:
     """Return each run's value of `params.NAME` or `tags.NAME`, None where it has none.
 
+    `params.learning_rate` also finds the one parameter `timelapse.….learning_rate`.
+
     Args:
         runs: Parameters and tags of each run.
         key: Whose value is wanted.
@@ -179,7 +182,11 @@ def group_values(runs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], ke
         hint = "" if dot else f" Do you mean 'params.{key}'?"
         raise RunError(f"Runs are grouped by params.NAME or tags.NAME, not by '{key}'.{hint}")
     known = [each[KINDS.index(kind)] for each in runs]
-    if not any(name in each for each in known):
+    names = {one for each in known for one in each}
+    ours = sorted(one for one in names if one.startswith(PARAM_PREFIX) and one.endswith(f".{name}"))
+    if name not in names and len(ours) == 1:  # timelapse.training.learning_rate
+        name = ours[0]
+    if name not in names:
         raise RunError(_unknown(kind, name, known))
     return [each.get(name) for each in known]
 

@@ -73,10 +73,11 @@ def slices(
 ) -> tuple[Slice, ...]:
     """Return the slices of a run by how much their score fell, the worst first; none without a score.
 
-    Every tag makes a slice, unless all samples have it: then it is the set itself. A column of the source
-    makes slices if its values are texts or yes and no, and 2 to `MOST_VALUES` different ones; those of
-    `FEWEST_OF_A_VALUE` samples or more are slices. Only samples that both rounds hold count. Where the two
-    runs' columns disagree, the run's own count; a tag counts if either of them has it.
+    Every tag makes a slice, unless all samples have it: then it is the set itself. A column of the source,
+    or one logged with the answers (its newest value counts), makes slices if its values are texts or yes
+    and no, and 2 to `MOST_VALUES` different ones; those of `FEWEST_OF_A_VALUE` samples or more are slices.
+    Only samples that both rounds hold count. Where the two runs' columns disagree, the run's own count; a
+    tag counts if either of them has it.
     """
     if score is None:
         return ()
@@ -128,8 +129,11 @@ class _Outcome:
 
 
 def _facts(sample_id: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> _Facts:
+    logged = {**before.get("logged", {}), **after.get("logged", {})}
     tags = {tag for side in (before, after) for tag in side.get("tags") or () if tag}
-    columns = {**_columns(before.get("metadata")), **_columns(after.get("metadata"))}
+    if isinstance(named := logged.pop("tags", None), list):
+        tags |= {tag for tag in named if isinstance(tag, str) and tag}
+    columns = {**logged, **_columns(before.get("metadata")), **_columns(after.get("metadata"))}
     return _Facts(sample_id, frozenset(tags), columns)
 
 

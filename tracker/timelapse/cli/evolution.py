@@ -58,7 +58,8 @@ def print_header(shown: Shown) -> None:
 def print_rounds(shown: Shown) -> None:
     """Print a table of the rounds and their numbers."""
     metrics = [round_metrics(round_, shown.previous(round_)) for round_ in shown.rounds]
-    scores = _score_columns(shown.rounds)
+    stored = _score_names(shown.rounds)
+    scores = stored[:_SCORES]
     scores += ["valid_rate"] if any("valid_rate" in row for row in metrics) else []
     table = text_table()
     for heading in ("step", "epoch"):
@@ -86,26 +87,27 @@ def print_rounds(shown: Shown) -> None:
     screen = console()
     screen.print()
     screen.print(table)
+    if len(stored) > _SCORES:
+        others = ", ".join(visible(name, one_line=True) for name in stored[_SCORES:])
+        screen.print(f"Other scores, in --format json and MLflow's charts: {others}.", style="dim")
 
 
-def _score_columns(rounds: list[Round]) -> list[str]:
-    """Return the first scores of the rows; all of them stand in `--format json` and in MLflow's charts."""
-    stored = dict.fromkeys(name for each in rounds for row in each.predictions for name in row.scores)
-    return list(stored)[:_SCORES]
+def _score_names(rounds: list[Round]) -> list[str]:
+    return list(dict.fromkeys(name for each in rounds for row in each.predictions for name in row.scores))
 
 
 def print_answers(shown: Shown, samples: list[StoredSample]) -> None:
     """Print how these samples' answers evolved: side by side if they are short, else one below the other."""
     screen = console()
     rounds = _spread(shown.rounds)
-    table = _side_by_side(screen.width, rounds, samples)
+    table = _side_by_side(screen.width, shown, rounds, samples)
     screen.print()
     if table is not None:
         screen.print(table)
         screen.print()
     else:
         for sample in samples:
-            _print_below(screen, rounds, sample)
+            _print_below(screen, shown, rounds, sample)
     _print_hints(shown, rounds, samples)
 
 
@@ -136,10 +138,12 @@ def print_sample(shown: Shown, sample: StoredSample, rounds: list[Round]) -> Non
         for round_ in rounds:
             row = _answer(round_, sample, generation)
             since = _answered_before(shown, round_, sample, generation)
-            screen.print(_caption(round_, row, since))
+            screen.print(_caption(shown, round_, row, since))
             screen.print(_indented(_body(row, since, colour=_has_colour())))
             if row is not None and row.scores:
                 screen.print(_indented(_scores(row)))
+            if row is not None and row.validations:
+                screen.print(_indented(_verdicts(row)))
     _print_legend()
 
 
@@ -155,14 +159,14 @@ def print_round(shown: Shown, round_: Round, samples: list[StoredSample]) -> Non
         for row in rows or [None]:
             since = _answered_before(shown, round_, sample, row.generation if row else 0)
             screen.print()
-            screen.print(Text.assemble(_mark(row), " ", _question(sample), *_facts(row, since)))
+            screen.print(Text.assemble(_mark(shown, row), " ", _question(sample), *_facts(row, since)))
             screen.print(_indented(_body(row, since, colour=_has_colour())))
     if len(samples) < len(shown.samples):
         screen.print(f"\n{len(samples)} of {len(shown.samples)} samples; --limit shows more.", style="dim")
     _print_legend()
 
 
-def _side_by_side(width: int, rounds: list[Round], samples: list[StoredSample]) -> Table | None:
+def _side_by_side(width: int, shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> Table | None:
     """Return the answers as a table, a column a round; None if they are too long to stand side by side.
 
     The last round decides: the base model's ramblings may be cut, the answers learned should be seen whole.
@@ -190,12 +194,12 @@ def _side_by_side(width: int, rounds: list[Round], samples: list[StoredSample]) 
             f"step {round_.step}", no_wrap=True, overflow="ellipsis", max_width=cell, min_width=cell
         )
     for place, sample in enumerate(samples):
-        cells = [Text.assemble(_mark(column[place]), " ", _short(column[place])) for column in answers]
+        cells = [Text.assemble(_mark(shown, column[place]), " ", _short(column[place])) for column in answers]
         table.add_row(str(sample.index), _middle_cut(questions[place], left), references[place], *cells)
     return table
 
 
-def _print_below(screen: Console, rounds: list[Round], sample: StoredSample) -> None:
+def _print_below(screen: Console, shown: Shown, rounds: list[Round], sample: StoredSample) -> None:
     """Print a sample and its answers, a line a round."""
     lines = [
         Text.assemble((f"#{sample.index}", "bold cyan"), f" {visible(sample.prompt or '–', one_line=True)}")
@@ -204,7 +208,9 @@ def _print_below(screen: Console, rounds: list[Round], sample: StoredSample) -> 
         lines.append(Text(f" reference   {visible(sample.reference, one_line=True)}", style="dim"))
     for round_ in rounds:
         row = _first(round_, sample)
-        lines.append(Text.assemble((f"{f'step {round_.step}':>10} ", "dim"), _mark(row), " ", _short(row)))
+        lines.append(
+            Text.assemble((f"{f'step {round_.step}':>10} ", "dim"), _mark(shown, row), " ", _short(row))
+        )
     for line in lines:
         screen.print(line, no_wrap=True, overflow="ellipsis")
     screen.print()
@@ -227,14 +233,14 @@ def _short(row: Prediction | None) -> Text:
     return Text(text) if text.strip() else Text("(empty)", style="dim")
 
 
-def _mark(row: Prediction | None) -> Text:
-    """Return the sign of an answer: right, wrong, failed, or nothing to say (no reference)."""
+def _mark(shown: Shown, row: Prediction | None) -> Text:
+    """Return the sign of an answer: right, wrong, failed, or not known."""
     if row is not None and row.status == "error":
         return Text("!", style="bold red")
-    right = row.scores.get("exact_match") if row is not None else None
+    right = shown.is_right(row) if row is not None else None
     if right is None:
         return Text("·", style="dim")
-    return Text("✓", style="green") if right >= 1 else Text("✗", style="red")
+    return Text("✓", style="green") if right else Text("✗", style="red")
 
 
 def _question(sample: StoredSample) -> Text:
@@ -249,8 +255,8 @@ def _question(sample: StoredSample) -> Text:
     return text
 
 
-def _caption(round_: Round, row: Prediction | None, since: tuple[int, str] | None) -> Text:
-    text = Text.assemble(_mark(row), " ", (_moment(round_), "bold"))
+def _caption(shown: Shown, round_: Round, row: Prediction | None, since: tuple[int, str] | None) -> Text:
+    text = Text.assemble(_mark(shown, row), " ", (_moment(round_), "bold"))
     for fact in _facts(row, since):
         text.append_text(fact)
     return text
@@ -259,6 +265,19 @@ def _caption(round_: Round, row: Prediction | None, since: tuple[int, str] | Non
 def _scores(row: Prediction) -> Text:
     named = (f"{visible(name).replace('_', ' ')} {number(value)}" for name, value in row.scores.items())
     return Text(" · ".join(named), style="dim")
+
+
+def _verdicts(row: Prediction) -> Text:
+    """Return what each validator said: passed, or what it found."""
+    lines = []
+    for each in row.validations:
+        name = visible(each.name)
+        lines += [Text(f"{name}: passed", style="dim")] if each.passed else []
+        lines += [
+            Text(f"{name}: {visible(found.path)}: {visible(found.message)}", style="yellow")
+            for found in each.errors
+        ]
+    return Text("\n").join(lines)
 
 
 def _moment(round_: Round) -> str:
@@ -341,7 +360,9 @@ def _has_colour() -> bool:
 
 def _print_hints(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> None:
     screen = console()
-    lines = ["✓ right, ✗ wrong (exact match), ! failed, · no reference"]
+    right = shown.learned.right
+    known = f"✓ right, ✗ wrong ({visible(right.score).replace('_', ' ')}), " if right else ""
+    lines = [f"{known}! failed, · not known (no reference, or no score says what is right)"]
     if len(rounds) < len(shown.rounds):
         lines.append(f"{len(rounds)} of {len(shown.rounds)} rounds")
     if len(samples) < len(shown.samples):

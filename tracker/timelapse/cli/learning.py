@@ -40,12 +40,14 @@ def of_run(shown: Shown) -> Learning:
 
 def print_learning(shown: Shown, limit: int | None) -> None:
     """Print the classes of the samples, what settled or broke, and the matrix of samples and rounds."""
-    found = of_run(shown)
+    found = shown.learned
     screen = console()
     if found.classes and len(found.steps) > 1:
         screen.print()
         assert found.right is not None
-        screen.print(f"What was learned, by {found.right.score}:", style="bold")
+        several = any(row.generation for each in shown.rounds for row in each.predictions)
+        means = ", of several answers by their mean" if several else ""
+        screen.print(f"What was learned, by {found.right.score}{means}:", style="bold")
         for name, count in found.counts().items():
             if count:
                 screen.print(_class_line(name, count, found, shown.samples))

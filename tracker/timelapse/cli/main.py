@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timelapse.errors import MissingExtraError, TimelapseError
+from timelapse.hints import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,17 @@ class CommandGroup(click.Group):
             return None
         summary = f"Commands: {', '.join(sorted(members))}."
         return CommandGroup(cmd_name, find=lambda: members, help=summary)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the words begin with; one that is misspelt is told the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(
+                f"{error.message}{nearest(args[0], self.list_commands(ctx))}", ctx
+            ) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for; a package that it misses is an error of ours."""

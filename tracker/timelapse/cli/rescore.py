@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -34,7 +35,7 @@ def rescore(
     """Score the stored answers of the RUNs again, with other scorers.
 
     The new scores are written beside the rounds and as metrics; stored ones are never changed. RUN is a run's
-    id, the beginning of an id, its name, or `last`.
+    id, the beginning of an id, its name, or `last`. Exit code 1 if a scorer gave a run no score.
     """
     from timelapse.reading.runs import connect, find_runs
     from timelapse.rescoring import rescore as rescored
@@ -68,6 +69,11 @@ def rescore(
             )
     if output == "json":
         print_json(done)
+    for each in done:
+        for name in each["without"]:
+            click.echo(f"Run {each['run_id'][:8]}: '{name}' gave no answer a score.", err=True)
+    if any(each["without"] for each in done):
+        sys.exit(1)
 
 
 def _specs(text: str) -> list[tuple[str | None, Any]]:

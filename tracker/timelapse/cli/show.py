@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from timelapse.analysis.learning import Learning
     from timelapse.reading.records import StoredSample
     from timelapse.rounds import Prediction, Round
 
@@ -22,7 +25,7 @@ OVERVIEW_SAMPLES = 10
 """Samples in the overview, unless `--limit` says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shown:
     """What there is to show of a run, in one sample set."""
 
@@ -48,6 +51,19 @@ class Shown:
     """The run's manifest; empty where there is none."""
     problems: tuple[str, ...]
     """What could not be read."""
+
+    @cached_property
+    def learned(self) -> Learning:
+        """What the rounds say about the learning, by the score that decides what is right."""
+        from timelapse.cli.learning import of_run
+
+        return of_run(self)
+
+    def is_right(self, row: Prediction) -> bool | None:
+        """Return whether an answer is right; None where that is not known."""
+        right = self.learned.right
+        value = row.scores.get(right.score) if right else None
+        return None if right is None or value is None or math.isnan(value) else value >= right.least
 
     def previous(self, round_: Round) -> Round | None:
         """Return the round before a round."""
@@ -112,7 +128,7 @@ def show(
     limit: int | None,
     output: str,
 ) -> None:
-    r"""Show a run's rounds and scores, and how its answers evolved.
+    """Show a run's rounds and scores, and how its answers evolved.
 
     RUN is a run's id, the beginning of its id, its name, or `last`: the newest run with predictions.
 
@@ -120,7 +136,7 @@ def show(
     Example:
       timelapse show last --experiment verbs
       timelapse show last --sample 3
-    """
+    """  # noqa: D301 - click reads the character \b: keep these lines
     from timelapse.cli import evolution, learning
 
     shown = _load(run, experiment, tracking_uri, set_name)
@@ -190,7 +206,6 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
     from timelapse.cli import learning
     from timelapse.writing.metrics import round_metrics
 
-    learned = learning.of_run(shown)
     return {
         "run_id": shown.run_id,
         "name": shown.name,
@@ -206,7 +221,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
                 "attempt": round_.attempt,
                 "samples": len(round_.predictions),
                 "errors": len(round_.failed),
-                "metrics": round_metrics(round_, shown.previous(round_), learned.right),
+                "metrics": round_metrics(round_, shown.previous(round_), shown.learned.right),
             }
             for round_ in rounds
         ],
@@ -225,7 +240,7 @@ def _as_json(shown: Shown, rounds: list[Round], samples: list[StoredSample]) -> 
             }
             for sample in samples
         ],
-        "learning": learning.as_json(learned, shown.samples),
+        "learning": learning.as_json(shown.learned, shown.samples),
         "problems": list(shown.problems),
     }
 

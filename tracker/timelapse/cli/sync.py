@@ -36,7 +36,7 @@ def sync(
     patience: float,
     output: str,
 ) -> None:
-    r"""Send the rounds that wait on disk to MLflow, and end runs whose process is gone.
+    """Send the rounds that wait on disk to MLflow, and end runs whose process is gone.
 
     They wait because MLflow was away, or because the training was killed. Runs that began without MLflow
     are created now, with their original start. FOLDERS: only these folders of the spool. It is safe to
@@ -46,7 +46,7 @@ def sync(
     Example:
       timelapse sync
       timelapse sync --to https://mlflow.example.com
-    """
+    """  # noqa: D301 - click reads the character \b: keep these lines
     from timelapse.reading.runs import connect
     from timelapse.writing.spool import spool_root
     from timelapse.writing.sync import sync as send

@@ -37,7 +37,7 @@ def check_spool() -> list[Finding]:
 
 def check_cache() -> Finding:
     """Return a finding on the read cache; without one, reading goes on and is slower."""
-    root = cache_root()
+    root = cache_root() / "artifacts"
     limit, error = attempt(cache_limit)
     if error is not None or limit is None:
         return Finding("read cache", "failed", str(error), "Set TIMELAPSE_CACHE_MB right, or unset it.")

@@ -176,9 +176,12 @@ class _Wanted:
         stored = set(round_schema().names) - set(KEY)
         if self.columns is None:
             return set()
-        needs_scores = self.rounds == "best" or not set(self.columns) <= set(COLUMNS)
-        sources = {JUDGED[name] for name in self.columns if name in JUDGED}
-        return stored - set(self.columns) - sources - ({"scores"} if needs_scores else set())
+        needed = {*self.columns, *(JUDGED[name] for name in self.columns if name in JUDGED)}
+        if not set(self.columns) <= set(COLUMNS):
+            needed.add("scores")
+        if self.rounds == "best":
+            needed |= {"scores", "status"}
+        return stored - needed
 
     def _fixed(self) -> list[str]:
         """Return the columns of `COLUMNS` to make; one at least, which counts the rows."""

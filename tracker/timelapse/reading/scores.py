@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def score_columns(rounds: pa.Table) -> dict[str, pa.Array]:
     """Return each score of a table of rounds as a float64 array, null where a row does not have it.
 
+    Null, too, where a scorer failed (which is stored as NaN): SQL would take NaN for a large number.
+
     The scores come in the order in which the rows first have them. Of a name that a row has twice, the last
     value counts.
     """
@@ -23,10 +25,10 @@ def score_columns(rounds: pa.Table) -> dict[str, pa.Array]:
     rows = np.repeat(np.arange(len(maps)), np.diff(offsets))
     keys, items = maps.keys[inside].dictionary_encode(), maps.items[inside]
     codes = keys.indices.to_numpy(zero_copy_only=False)
-    present = items.is_valid().to_numpy(zero_copy_only=False)
+    values = items.to_numpy(zero_copy_only=False)
+    present = items.is_valid().to_numpy(zero_copy_only=False) & ~np.isnan(values)
     if maps.null_count:
         present &= maps.is_valid().to_numpy(zero_copy_only=False)[rows]
-    values = items.to_numpy(zero_copy_only=False)
     columns = {}
     for code, name in enumerate(keys.dictionary.to_pylist()):
         mine = present & (codes == code)

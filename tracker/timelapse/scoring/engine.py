@@ -163,7 +163,7 @@ class _Bench:
             return False
         self.problems.setdefault(
             name,
-            f"the scorer '{name}' failed to finish within its {scorer.budget:g} s; the other rows lack it",
+            f"the scorer '{name}' failed: its {scorer.budget:g} s are spent; the other rows lack it",
         )
         return True
 

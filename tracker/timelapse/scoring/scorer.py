@@ -152,6 +152,9 @@ def make_scorers(specs: Iterable[Any] | Mapping[str, Any]) -> dict[str, Scorer]:
     Raises:
         ConfigError: A spec is wrong, or two scorers have the same name.
     """
+    specs = [specs] if isinstance(specs, str) else specs
+    if not isinstance(specs, Iterable):
+        raise ConfigError(f"scorers={specs!r} is no list. Expected one such as ['exact_match', 'rouge_l'].")
     named = specs.items() if isinstance(specs, Mapping) else ((None, spec) for spec in specs)
     made: dict[str, Scorer] = {}
     for name, spec in named:

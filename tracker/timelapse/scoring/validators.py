@@ -111,7 +111,10 @@ def make_validators(
         ConfigError: A spec is wrong, or two validators have the same name.
     """
     made: dict[str, Validator] = {}
-    for spec in [specs] if isinstance(specs, str | Mapping) else specs:
+    specs = [specs] if isinstance(specs, str | Mapping) else specs
+    if not isinstance(specs, Iterable):
+        raise ConfigError(f"validators={specs!r} is no list. Expected one such as ['json'].")
+    for spec in specs:
         validator = make_validator(spec, folder=folder)
         if validator.name in made:
             kind = next(iter(read_spec(spec)))

@@ -111,8 +111,8 @@ class RunArtifacts:
         questions = self._questions.get(round_.set_name, {})
         judged, problems = judge(round_, questions, self._judges, self._base(round_), pace)
         for problem in problems:
-            what = problem.partition(" failed")[0]
-            self._fence.report(what, problem, "Its cells are marked. The training goes on.")
+            what, _failed, why = problem.partition(" failed: ")
+            self._fence.report(what, why, "Its cells are left empty; everything else goes on.")
         return judged, parquet_bytes(with_judgements(table, judged))
 
     def previous(self, round_: Round) -> Round | None:
