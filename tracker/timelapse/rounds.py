@@ -40,9 +40,15 @@ class Prediction:
     prediction_tokens: int | None = None
     """Tokens of the answer, the end-of-text token not counted."""
     mean_logprob: float | None = None
-    """Mean natural-log probability of the answer's tokens."""
+    """Mean natural-log probability of the answer's tokens, the one that ended it among them."""
+    least_confident_token: str | None = None
+    """Text of the answer's least probable token; the one that ended it does not count."""
+    least_confident_position: int | None = None
+    """Which of the answer's tokens that is, from 0; the first one of equals."""
+    least_confident_logprob: float | None = None
+    """Its natural-log probability."""
     reference_nll: float | None = None
-    """Teacher-forced negative log-likelihood of the reference, in nats per token."""
+    """Teacher-forced negative log-likelihood of the reference, in nats per token, its end included."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores by name; a sample without reference has none that need one."""
     validations: tuple[Validation, ...] = ()
@@ -53,6 +59,10 @@ class Prediction:
     """Wall time of the answer's batch, shared evenly over its rows."""
     generation: int = 0
     """0..k-1 where k answers are drawn per sample."""
+    prompt_token_ids: tuple[int, ...] | None = None
+    """The prompt's tokens, `prompt_tokens` of them; kept only on request."""
+    prediction_token_ids: tuple[int, ...] | None = None
+    """The answer's tokens, `prediction_tokens` of them; kept only on request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +97,12 @@ class Round:
 
 _PREDICTION_FIELDS = (
     *("sample_id", "generation", "prediction", "status", "error", "finish_reason", "prompt_tokens"),
-    *("prediction_tokens", "mean_logprob", "reference_nll", "seconds"),
+    *("prediction_tokens", "mean_logprob", "least_confident_token", "least_confident_position"),
+    *("least_confident_logprob", "reference_nll", "seconds"),
 )
+_TEXTS = ("prediction", "error", "least_confident_token")
+TOKEN_IDS = ("prompt_token_ids", "prediction_token_ids")
+"""Columns that a round has only where they were asked for: lists of 32-bit numbers."""
 
 
 @cache
@@ -116,6 +130,9 @@ def round_schema() -> pa.Schema:
             ("prompt_tokens", pa.int32()),
             ("prediction_tokens", pa.int32()),
             ("mean_logprob", pa.float64()),
+            ("least_confident_token", pa.string()),
+            ("least_confident_position", pa.int32()),
+            ("least_confident_logprob", pa.float64()),
             ("reference_nll", pa.float64()),
             ("scores", pa.map_(pa.string(), pa.float64())),
             ("validations", pa.list_(validation)),
@@ -126,13 +143,16 @@ def round_schema() -> pa.Schema:
 
 
 def round_table(round_: Round) -> pa.Table:
-    """Return a round as an Arrow table: one row a prediction, columns as in `round_schema`."""
+    """Return a round as an Arrow table: one row a prediction, columns as in `round_schema`.
+
+    Those of `TOKEN_IDS` follow if any row has them.
+    """
     import pyarrow as pa
 
     rows = round_.predictions
     given = zip(*map(attrgetter(*_PREDICTION_FIELDS), rows), strict=True)
     columns: dict[str, Any] = dict(zip(_PREDICTION_FIELDS, given, strict=True)) if rows else {}
-    for name in ("prediction", "error"):
+    for name in _TEXTS:
         columns[name] = [storable(text) for text in columns.get(name, ())]
     columns |= {
         "set": pa.repeat(round_.set_name, len(rows)),
@@ -145,6 +165,11 @@ def round_table(round_: Round) -> pa.Table:
         "flags": [row.flags for row in rows],
     }
     schema = round_schema()
+    for name in TOKEN_IDS:
+        ids = [getattr(row, name) for row in rows]
+        if any(each is not None for each in ids):
+            schema = schema.append(_token_ids_field(name))
+            columns[name] = ids
     return pa.table({name: columns.get(name, []) for name in schema.names}, schema=schema)
 
 
@@ -156,6 +181,11 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
     columns = {
         name: table.column(name).to_pylist() for name in round_schema().names if name in table.column_names
     }
+    token_ids: dict[str, list[Any]] = {
+        name: [None if ids is None else tuple(ids) for ids in table.column(name).to_pylist()]
+        for name in TOKEN_IDS
+        if name in table.column_names and table.schema.field(name).equals(_token_ids_field(name))
+    }
     nothing: list[None] = [None] * len(table)
     rows = tuple(
         Prediction(
@@ -164,6 +194,7 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
                 for name, values in columns.items()
                 if name in _PREDICTION_FIELDS and values[place] is not None
             },
+            **{name: values[place] for name, values in token_ids.items()},
             scores=dict(scores or ()),
             validations=_validations(validations or ()),
             flags=tuple(flags or ()),
@@ -206,6 +237,12 @@ def with_judgements(table: pa.Table, round_: Round) -> pa.Table:
         else:  # an entry of an earlier version
             table = table.append_column(kind, column)
     return table
+
+
+def _token_ids_field(name: str) -> pa.Field:
+    import pyarrow as pa
+
+    return pa.field(name, pa.list_(pa.int32()))
 
 
 def _plain_validations(validations: Sequence[Validation]) -> list[dict[str, Any]]:

@@ -159,8 +159,9 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
                 - `reference` (also `ground_truth`, `expected`, `target`), if there is one: it is scored;
                 - `system` and `tools` of the prompt, as for `load_samples`;
                 - `status`, `error` (a text or an exception), `finish_reason`, `prompt_tokens`,
-                  `prediction_tokens`, `mean_logprob`, `reference_nll`, `seconds`, `generation`, `scores` (a
-                  mapping), as in a round;
+                  `prediction_tokens`, `mean_logprob`, `least_confident_token`, `least_confident_position`,
+                  `least_confident_logprob`, `reference_nll`, `seconds`, `generation`, `scores` (a mapping),
+                  as in a round;
                 - any other columns, which are kept in their types.
                 Several answers to one question are its generations 0, 1, …. NaN is a missing value.
             step: The step of the training at which they were given, from 0.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from transformers import IntervalStrategy, TrainerCallback
 
 from timelapse.attach import RunTarget, make_judges, open_run
@@ -16,6 +17,7 @@ from timelapse.run import TrainingRun
 from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
 from timelapse.selection import select_samples
+from timelapse_training.base_model import check_base_model
 from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.generation import GenerationSettings
 from timelapse_training.prompts import text_tokenizer
@@ -107,6 +109,8 @@ class PredictionsCallback(TrainerCallback):
         if not self.config.enabled or not state.is_world_process_zero:
             return
         self._check_schedule(args, state)
+        if self.config.base_model:
+            check_base_model(extract_model_from_parallel(kwargs["model"], keep_torch_compile=False))
         tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
         run = self._run or self._open_run(args, state)
         if sharding := _sharding(args):
@@ -117,6 +121,8 @@ class PredictionsCallback(TrainerCallback):
         attempt = self._next_attempt(run, state.global_step)
         self._session = Session(self.samples, run, tokenizer, settings, self._fence, attempt)
         self._session.open(self._schedule.describe())
+        if self.config.base_model:
+            self._session.make_base_round(kwargs["model"], step=state.global_step, epoch=state.epoch)
         self._event("begin", state, kwargs)
 
     def on_step_end(
@@ -224,6 +230,9 @@ def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> G
         top_p=config.top_p,
         seed=config.seed if config.seed is not None else args.seed,
         template=config.template,
+        generations=config.generations,
+        reference_nll=config.reference_nll,
+        keep_tokens=config.keep_tokens,
         autocast=autocast,
         progress=not args.disable_tqdm,
     )

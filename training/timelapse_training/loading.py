@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from timelapse.errors import ConfigError
 from timelapse.samples import Sample
 from timelapse_training.gguf import Conversion
-from timelapse_training.prompts import Template, encode, render, uses_chat_template
+from timelapse_training.prompts import Template, answer_ids, encode
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -120,7 +120,7 @@ def training_rows(
         if sample.reference is None:
             continue
         prompt = list(encode(tokenizer, sample, template).token_ids)
-        answer = _answer_ids(tokenizer, sample, template)
+        answer = answer_ids(tokenizer, sample, template)
         ids = (prompt + answer)[:max_length]
         if len(ids) <= len(prompt):
             continue
@@ -132,36 +132,6 @@ def training_rows(
             f"{max_length} tokens. Raise it, or look at the data."
         )
     return TrainingRows(Dataset.from_list(rows), cut, len(samples) - len(rows))
-
-
-def _answer_ids(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template) -> list[int]:
-    """Return the tokens that the model shall learn to write behind the prompt, its end included."""
-    assert sample.reference is not None
-    text = sample.reference
-    if uses_chat_template(tokenizer, sample, template):
-        text = _templated_answer(tokenizer, sample, template)
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
-        ids.append(tokenizer.eos_token_id)
-    return ids
-
-
-def _templated_answer(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template) -> str:
-    """Return what the chat template writes behind the prompt for the expected turn."""
-    turn = dict(sample.reference_message or {"role": "assistant", "content": sample.reference})
-    whole = tokenizer.apply_chat_template(
-        [*(dict(message) for message in sample.messages), turn],
-        tools=[dict(tool) for tool in sample.tools] or None,
-        tokenize=False,
-    )
-    assert isinstance(whole, str)
-    prompt = render(tokenizer, sample, template)
-    if not whole.startswith(prompt):  # a template that rewrites earlier turns
-        return str(sample.reference)
-    answer = whole[len(prompt) :]
-    # What follows the end of the turn (a line break, mostly) is never asked of the model.
-    end = tokenizer.eos_token
-    return answer.rstrip() if isinstance(end, str) and answer.rstrip().endswith(end) else answer
 
 
 @contextmanager

@@ -84,6 +84,48 @@ def encode(
     return Prompt(sample.sample_id, text, tuple(ids))
 
 
+def answer_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    sample: Sample,
+    template: Template = "auto",
+    *,
+    is_encoder_decoder: bool = False,
+) -> list[int]:
+    """Return the tokens of a sample's reference as the model should write it, with the token that ends it.
+
+    Behind the prompt's own tokens they are what a training with the loss on the answer learns. The tokenizer
+    of an encoder-decoder model writes them as targets, with the special tokens of its own.
+    """
+    assert sample.reference is not None
+    is_chat = uses_chat_template(tokenizer, sample, template)
+    text = _templated_answer(tokenizer, sample, template) if is_chat else sample.reference
+    if is_encoder_decoder and not is_chat:
+        ids = list(tokenizer(text_target=text)["input_ids"])
+    else:
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
+        ids.append(tokenizer.eos_token_id)
+    return ids
+
+
+def _templated_answer(tokenizer: PreTrainedTokenizerBase, sample: Sample, template: Template) -> str:
+    """Return what the chat template writes behind the prompt for the expected turn."""
+    turn = dict(sample.reference_message or {"role": "assistant", "content": sample.reference})
+    whole = tokenizer.apply_chat_template(
+        [*(dict(message) for message in sample.messages), turn],
+        tools=[dict(tool) for tool in sample.tools] or None,
+        tokenize=False,
+    )
+    assert isinstance(whole, str)
+    prompt = render(tokenizer, sample, template)
+    if not whole.startswith(prompt):  # a template that rewrites earlier turns
+        return str(sample.reference)
+    answer = whole[len(prompt) :]
+    # What follows the end of the turn (a line break, mostly) is never asked of the model.
+    end = tokenizer.eos_token
+    return answer.rstrip() if isinstance(end, str) and answer.rstrip().endswith(end) else answer
+
+
 def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Return 16 hexadecimal digits over the chat template, or None without one."""
     if not tokenizer.chat_template:

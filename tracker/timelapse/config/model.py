@@ -229,6 +229,14 @@ class PredictionsConfig(Section):
     """Draw only from the likeliest tokens that together reach this probability; needs `do_sample`."""
     seed: Seed | None = None
     """Seed of drawing samples and answers; the run's seed if not given."""
+    generations: Count = 1
+    """Answers drawn for each sample; more than one needs `do_sample`."""
+    reference_nll: bool = True
+    """Compute the loss on each sample's reference, too: one more forward pass."""
+    keep_tokens: bool = False
+    """Store the token ids of prompts and answers."""
+    base_model: bool = False
+    """One more round before training, answered by the base of a PEFT model, as the set `<set>-base`."""
     scorers: Scorers = ["exact_match", "edit_similarity"]
     """The scores of each answer: built-in ones by name, your own by import path, perhaps with options."""
     validators: Validators = []
@@ -254,6 +262,16 @@ class PredictionsConfig(Section):
         if value != 1.0 and info.data.get("do_sample") is False:
             raise ValueError(
                 f"{value} has no effect while do_sample is false. Set do_sample: true, or remove it"
+            )
+        return value
+
+    @field_validator("generations")
+    @classmethod
+    def _differ_only_when_drawn(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("do_sample") is False:
+            raise ValueError(
+                f"{value} answers to a sample would all be the same while do_sample is false. Set "
+                "do_sample: true, or remove it"
             )
         return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,6 +39,7 @@ def round_metrics(
     - `right`, `learned`, `forgotten`, `net`: how many samples are right; have become so since `previous`; are
       no longer so; and the difference of these two. Of several generations the mean decides;
     - `pass_at_<k>`, `agreement`, `spread` where samples have several generations, see `generation_noise`;
+    - `reference_nll`: mean loss on the references, in nats per token, over the rows that have it;
     - `seconds`: wall time of the pass; `tokens_per_second`: answer tokens / seconds.
 
     A number that has nothing to be computed from is left out rather than reported as zero.
@@ -58,6 +60,9 @@ def round_metrics(
     if right is not None:
         metrics |= _learning(round_, previous, right)
         metrics |= _noise(round_, right)
+    losses = [row.reference_nll for row in rows if row.reference_nll is not None]
+    if known := [loss for loss in losses if math.isfinite(loss)]:
+        metrics["reference_nll"] = sum(known) / len(known)
     if round_.seconds > 0:
         metrics["seconds"] = round_.seconds
         metrics["tokens_per_second"] = sum(row.prediction_tokens or 0 for row in rows) / round_.seconds
