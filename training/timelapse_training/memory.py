@@ -109,11 +109,10 @@ def _release(error: BaseException) -> None:
 
 
 def _no_memory(error: BaseException) -> NoMemoryError:
-    reason = describe(error).split(". ")[0][:200]
     return NoMemoryError(
         "not even one sample fits into the memory that the training leaves, so the rest of this round is not "
         "tried. Lower predictions.max_new_tokens, shorten the prompts, or lower the training's batch size "
-        f"({reason})"
+        f"({describe(error)[:200]})"
     )
 
 
