@@ -205,6 +205,9 @@ def test_what_is_known_about_an_answer_is_kept() -> None:
         "prompt_tokens": 4.0,
         "prediction_tokens": np.int32(5),
         "mean_logprob": -0.5,
+        "least_confident_token": " went",
+        "least_confident_position": np.int64(3),
+        "least_confident_logprob": -2.5,
         "reference_nll": 2,
         "seconds": 0.25,
     }

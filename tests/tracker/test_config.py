@@ -88,6 +88,10 @@ def test_the_smallest_config_has_the_documented_defaults():
         "temperature": 1.0,
         "top_p": 1.0,
         "seed": None,
+        "generations": 1,
+        "reference_nll": True,
+        "keep_tokens": False,
+        "base_model": False,
         "scorers": ["exact_match", "edit_similarity"],
         "validators": [],
         "format": None,
@@ -368,6 +372,12 @@ WRONG = [
         "predictions: {top_p: 0.9, do_sample: false}",
         "predictions.top_p: 0.9 has no effect while do_sample is false. Set do_sample: true, or remove it",
     ),
+    (
+        "predictions: {generations: 4}",
+        "predictions.generations: 4 answers to a sample would all be the same while do_sample is false. Set "
+        "do_sample: true, or remove it",
+    ),
+    ("predictions: {do_sample: true, generations: 0}", "predictions.generations: expected at least 1, got 0"),
     (
         "predictions: {do_sample: true, temperature: 0}",
         "predictions.temperature: expected a number above 0, got 0",

@@ -201,7 +201,8 @@ def test_only_the_newest_attempt_and_the_main_set_decide_what_is_best() -> None:
     with pytest.raises(RunError, match=r"no round at step 30\. There are rounds at steps: 10, 20"):
         choose_step(table, 30)
     with pytest.raises(RunError, match="no scores"):
-        best_step(table.set_column(15, "scores", pa.nulls(len(table), table.schema.field("scores").type)))
+        place = table.column_names.index("scores")
+        best_step(table.set_column(place, "scores", pa.nulls(len(table), table.schema.field("scores").type)))
     with pytest.raises(RunError, match="no round of set 'other'"):
         choose_step(table, "last", set_name="other")
 
@@ -210,7 +211,8 @@ def test_a_run_without_scores_among_others_is_a_problem(tracking: mlflow.MlflowC
     finished(tracking)
     bare = round_files([make_round(SAMPLES, 0)])
     kind = bare[names.round_file(0)].schema.field("scores").type
-    bare = {name: table.set_column(15, "scores", pa.nulls(3, kind)) for name, table in bare.items()}
+    place = bare[names.round_file(0)].column_names.index("scores")
+    bare = {name: table.set_column(place, "scores", pa.nulls(3, kind)) for name, table in bare.items()}
     store_run(tracking, "0", finished_files([SAMPLES], bare), name="bare")
 
     with pytest.warns(TimelapseWarning, match=r"\(bare\): The rounds have no scores"):

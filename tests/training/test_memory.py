@@ -1,4 +1,4 @@
-"""Too little memory: smaller batches, remembered; then rows that say what to do. The errors are torch's own."""
+"""Too little memory: smaller batches, remembered; then rows that say what to do. The errors are torch's."""
 
 from __future__ import annotations
 
