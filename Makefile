@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test test-faults bench-write bench-read bench-score check format picture clean
+.PHONY: help demo test test-faults bench-write bench-read bench-score bench-generate check format picture clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -31,6 +31,9 @@ bench-read: $(VENV)/.dev ## How fast predictions are read, against MLflow's tabl
 
 bench-score: $(VENV)/.dev ## What judging a round costs (2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_score.py $(ARGS)
+
+bench-generate: $(VENV)/.training $(VENV)/.dev ## How fast a round is answered, against model.generate (8 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_generate.py $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers
 	$(BIN)/ruff check .
