@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from timelapse.config.limits import Limits
 from timelapse.config.model import Config, PredictionsConfig
 from timelapse.formats.adapters import FORMATS
 from timelapse.names import TAG_STATUS
+from timelapse_training import GenerationSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -96,6 +98,26 @@ def test_the_code_on_reading_runs(tracking: mlflow.MlflowClient) -> None:
         exec(compile(code, "reading.md", "exec"), given)
         if "best" in given:
             assert given["best"]["step"].tolist() == [0] * 3
+
+
+def test_the_code_on_generation_runs() -> None:
+    given: dict[str, Any] = {
+        "model": make_llama(),
+        "tokenizer": make_tokenizer(),
+        "samples": make_samples(),
+    }
+    for code in blocks(ROOT / "docs" / "generation.md", "python"):
+        exec(compile(code, "generation.md", "exec"), given)
+    assert len(given["round_"].predictions) == 12
+    assert [row.status for row in given["base"].predictions] == ["ok"] * 3
+
+
+def test_every_setting_of_generation_is_documented() -> None:
+    text = (ROOT / "docs" / "generation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text.split("## Columns")[0], re.M)
+    documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    own = {each.name for each in fields(GenerationSettings)} - {"template", "autocast", "progress"}
+    assert documented == own | {"base_model"}
 
 
 def test_every_format_is_documented() -> None:
