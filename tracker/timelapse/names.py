@@ -27,6 +27,11 @@ TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made 
 TAG_COMMAND = "timelapse.command"
 TAG_COMMIT = "mlflow.source.git.commit"
 
+# Tags of a logged model that stands for a checkpoint.
+TAG_CHECKPOINT = "timelapse.checkpoint"
+TAG_CHECKPOINT_STEP = "timelapse.step"
+TAG_CHECKPOINT_ATTEMPT = "timelapse.attempt"
+
 # Parameters of ours stand under a prefix: Transformers logs every training argument by its bare name.
 PARAM_PREFIX = "timelapse."
 

@@ -56,6 +56,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._recorder, self._tracking_uri = recorder, tracking_uri
         self._ledger = Ledger(self._place, fresh=fresh)
         self._troubles: list[str] = []
+        self._halted: list[str] = []
+        self._limited: dict[str, str] = {}
         self._sets: dict[str, dict[str, Any]] = {}
         self._unfinished = self._ended = False
         self._disabled: str | None = None
@@ -230,6 +232,27 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._troubles.append(trouble)
         self._tag({names.TAG_STATUS: f"degraded: {trouble}"})
 
+    def give_up(self, reason: str) -> None:
+        """Say in the run's status, before anything else, that no more rounds of a set are made, and why."""
+        self._halted.append(reason)
+        self._tag({names.TAG_STATUS: f"degraded: {reason}"})
+
+    def limit(self, about: str, left_out: str) -> None:
+        """Say in the run's status what a budget has left out; a later text `about` the same replaces this."""
+        self._limited[about] = left_out
+        if not self._troubles and not self._halted:
+            self._tag({names.TAG_STATUS: self._with_limits("live")})
+
+    def link_checkpoint(self, folder: str | PurePath, *, step: int, attempt: int = 0) -> None:
+        """Enter a saved checkpoint as an output of the MLflow run: a logged model with its step and folder.
+
+        Only where the checkpoint lies is sent, never its weights. Repeating it changes nothing.
+        """
+        with self.fence.guard("linking a checkpoint", "It is not linked; the training goes on."):
+            self._unfinished = True
+            about = {"path": _storable(folder), "step": _whole_step(step), "attempt": attempt}
+            self._recorder.record("checkpoint", pack(about))
+
     def flush(self, seconds: float | None = None) -> bool:
         """Wait until MLflow holds all that was logged, and return whether it does.
 
@@ -394,13 +417,20 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         )
 
     def _final_status(self) -> str:
-        troubles = [*self._troubles, *self._recorder.troubles]
+        troubles = [*self._halted, *self._troubles, *self._recorder.troubles]
         if troubles:
             more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-            return f"degraded: {troubles[0]}{more}"
+            return self._with_limits(f"degraded: {troubles[0]}{more}")
         if self._disabled and not self._ledger.logged():
             return self._disabled
-        return "finished" if self._ledger.logged() else "finished: no round was made"
+        return self._with_limits("finished" if self._ledger.logged() else "finished: no round was made")
+
+    def _with_limits(self, status: str) -> str:
+        """Return a status with what the budgets have left out behind it."""
+        left_out = "; ".join(self._limited.values())
+        if not left_out:
+            return status
+        return f"{status}; {left_out}" if ":" in status else f"{status}: {left_out}"
 
 
 def _whole_step(step: Any) -> int:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from timelapse.config.limits import ENV_PREFIX, check_limits, read_limits
+from timelapse.config.sets import set_configs
 from timelapse.errors import ConfigError, SampleError
 from timelapse.fence import warn
 from timelapse.formats.loading import load_samples
@@ -14,9 +18,60 @@ from timelapse.formats.sources import describe
 from timelapse.samples import Sample, SampleSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from timelapse.config.model import PredictionsConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenSet:
+    """A sample set with the settings of its rounds."""
+
+    samples: SampleSet
+    """What is asked."""
+    config: PredictionsConfig
+    """When and how; `sample_set` is the set's name."""
+
+
+def select_sets(source: Any, config: PredictionsConfig) -> list[ChosenSet]:
+    """Return the sample sets of a training, the main one first.
+
+    Args:
+        source: The samples of the main set, as `select_samples` takes them; or a mapping of such by the name
+            of their set, those of `config.sets` or others, which follow the settings of `config` itself.
+            Where nothing is given, the `samples_path` of `config` or of the set is read.
+        config: The settings.
+
+    Raises:
+        SampleError: Samples cannot be read.
+        ConfigError: There are no samples, or none for a set that is configured.
+    """
+    if isinstance(source, SampleSet) and config.sample_set is None and source.name not in config.sets:
+        config = config.model_copy(update={"sample_set": source.name})
+    configs = set_configs(config)
+    main = next(iter(configs))
+    sources = dict(source) if isinstance(source, Mapping) else {} if source is None else {main: source}
+    chosen = []
+    for name in dict.fromkeys((*configs, *sources)):
+        told = configs.get(name) or configs[main].model_copy(update={"sample_set": name})
+        samples = sources.get(name, told.samples_path if name in configs else None)
+        if samples is None and name == main:
+            continue  # it may be left out where there are others
+        if samples is None:
+            raise ConfigError(
+                f"predictions.sets.{name}: has no samples. Give it a samples_path, or pass them: "
+                f"PredictionsCallback(samples={{'{name}': ...}})."
+            )
+        chosen.append(ChosenSet(replace(select_samples(samples, told), name=name), told))
+    if not chosen:
+        raise ConfigError(
+            "PredictionsCallback has no samples: pass samples='eval.jsonl', a list of rows, or your "
+            "evaluation data set."
+        )
+    for one, other in combinations(chosen, 2):
+        if one.samples.fingerprint == other.samples.fingerprint and len(one.samples):
+            warn(f"The sets '{one.samples.name}' and '{other.samples.name}' ask the same samples.")
+    return chosen
 
 
 def select_samples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,18 @@ from timelapse.fence import Fence, describe
 from timelapse.run import TrainingRun
 from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
-from timelapse.selection import select_samples
+from timelapse.selection import ChosenSet, select_sets
 from timelapse_training.base_model import check_base_model
+from timelapse_training.best import EvalScore, check_direction, check_eval_score, is_evaluation, of_rank_0
+from timelapse_training.budget import Budget, Clock, budget_of
 from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.generation import GenerationSettings
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 
     from timelapse.config.model import PredictionsConfig
@@ -50,7 +55,9 @@ class PredictionsCallback(TrainerCallback):
 
     Args:
         samples: A samples file or list (used whole), a `SampleSet`, or a data set of which `sample_count`
-            samples are drawn.
+            samples are drawn. For several sets a mapping: `{"main": "eval.jsonl", "probe": train_rows}`; the
+            keyword `sets={"probe": {"sample_frequency": "steps", "step_interval": 50}}` says what is
+            different for one of them.
         config: The settings as one object; or give its fields as keywords: `sample_frequency="steps",
             step_interval=50, max_new_tokens=64`.
         tokenizer: Needed only if the trainer has no `processing_class`.
@@ -77,38 +84,44 @@ class PredictionsCallback(TrainerCallback):
         **settings: Any,
     ) -> None:
         self.config = predictions_config(config, settings)
-        source = samples if samples is not None else self.config.samples_path
-        if source is None and not self.config.enabled:
-            source = SampleSet(())
-        if source is None:
-            raise ConfigError(
-                "PredictionsCallback has no samples: pass samples='eval.jsonl', a list of rows, or your "
-                "evaluation data set."
-            )
-        self.samples = select_samples(source, self.config)
-        if self.config.sample_set is not None:
-            self.samples = replace(self.samples, name=self.config.sample_set)
-        self._schedule = Schedule(
-            self.config.sample_frequency,
-            self.config.step_interval,
-            baseline=self.config.baseline,
-            end=self.config.end,
-        )
+        if samples is None and self.config.samples_path is None and not self.config.enabled:
+            samples = SampleSet(())
+        self._chosen = select_sets(samples, self.config)
+        self.samples = self._chosen[0].samples
+        self._schedules = [_schedule(chosen.config) for chosen in self._chosen]
         self._judges = make_judges(self.config.scorers, self.config.validators)
         self._tokenizer = tokenizer
         self._run = run
         self._target = RunTarget(run_id=run_id, experiment=experiment)
         self._fence = Fence()
-        self._session: Session | None = None
+        self._sessions: list[Session] = []
+        self._trains = False
         self._epoch_over_at: int | None = None
+        self._saved: tuple[int, Path] | None = None
+        self._score: EvalScore | None = None
+        if self.config.enabled and self.config.eval_score is not None:
+            self._score = EvalScore(self.config.eval_score, self._judges.scorers, self.samples)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Check the schedule, open the run, and let the base model answer."""
-        if not self.config.enabled or not state.is_world_process_zero:
+        """Check the schedules, open the run, and let the base model answer."""
+        check_eval_score(self.config, args, state)
+        if not self.config.enabled:
             return
-        self._check_schedule(args, state)
+        if self._score is not None:
+            self._score.begin()
+            check_direction(self._score, args)
+            if sharding := _sharding(args):
+                raise ConfigError(
+                    f"predictions.eval_score: weights sharded by {sharding} are not gathered, so there would "
+                    "be no score to choose the best model by. Remove eval_score, or the sharding."
+                )
+        self._trains = True
+        if not state.is_world_process_zero:
+            return
+        for schedule in self._schedules:
+            _check_schedule(schedule, args, state)
         if self.config.base_model:
             check_base_model(extract_model_from_parallel(kwargs["model"], keep_torch_compile=False))
         tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
@@ -117,12 +130,24 @@ class PredictionsCallback(TrainerCallback):
             run.disable(f"weights sharded by {sharding}")
             self._fence.report("making predictions", f"weights sharded by {sharding}", TRAINING_GOES_ON)
             return
-        settings = generation_settings(self.config, args)
-        attempt = self._next_attempt(run, state.global_step)
-        self._session = Session(self.samples, run, tokenizer, settings, self._fence, attempt)
-        self._session.open(self._schedule.describe())
-        if self.config.base_model:
-            self._session.make_base_round(kwargs["model"], step=state.global_step, epoch=state.epoch)
+        clock = Clock()
+        self._sessions = [
+            Session(
+                chosen.samples,
+                run,
+                tokenizer,
+                generation_settings(chosen.config, args),
+                self._fence,
+                self._next_attempt(run, chosen.samples, state.global_step),
+                clock=clock,
+                budget=self._budget(chosen),
+            )
+            for chosen in self._chosen
+        ]
+        for session, schedule in zip(self._sessions, self._schedules, strict=True):
+            session.open(schedule.describe())
+        for session in self._sessions if self.config.base_model else ():
+            session.make_base_round(kwargs["model"], step=state.global_step, epoch=state.epoch)
         self._event("begin", state, kwargs)
 
     def on_step_end(
@@ -131,11 +156,38 @@ class PredictionsCallback(TrainerCallback):
         """Make a round every N steps."""
         self._event("step", state, kwargs)
 
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Put `eval_score` into what an evaluation logs.
+
+        It is the dict that `on_evaluate` is handed next: early stopping finds the score there whichever
+        callback comes first.
+        """
+        if logs is not None and is_evaluation(logs):
+            self._score_evaluation(logs, state, kwargs)
+            if self._score is not None and state.log_history and is_evaluation(state.log_history[-1]):
+                known = self._score.known_at(state.global_step)
+                if known is not None and known == known:
+                    state.log_history[-1][self._score.metric] = known
+
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Make a round after an evaluation; after that of the last epoch, the last round too."""
         self._event("eval", state, kwargs)
+        if metrics is not None:  # a trainer may have logged a copy
+            self._score_evaluation(metrics, state, kwargs)
         if self._epoch_over_at == state.global_step and _stops(state, control):
             self._event("end", state, kwargs)
 
@@ -156,10 +208,14 @@ class PredictionsCallback(TrainerCallback):
     ) -> None:
         """Make the last round if the evaluation just before has stopped the training; mark the checkpoint.
 
-        The mark names the run: a training resumed from this checkpoint goes on in it.
+        The mark names the run: a training resumed from this checkpoint goes on in it. A checkpoint of a
+        round's step is linked to the run, too.
         """
-        if self._session is not None:
-            self._session.mark(checkpoint_folder(args, state))
+        folder = checkpoint_folder(args, state)
+        if self._sessions:
+            self._sessions[0].mark(folder)
+            self._saved = (state.global_step, folder)
+            self._link(state)
         if self._epoch_over_at == state.global_step and _stops(state, control):
             self._event("end", state, kwargs)
 
@@ -170,21 +226,54 @@ class PredictionsCallback(TrainerCallback):
         # With load_best_model_at_end the weights are by now those of an earlier step.
         if not (args.load_best_model_at_end and state.best_model_checkpoint):
             self._event("end", state, kwargs)
-        if self._session is not None:
-            self._session.close(end_run=self._run is None)
-            self._session = None
+        self._trains = False
+        if self._sessions:
+            self._sessions[0].close(end_run=self._run is None)
+            self._sessions = []
 
     def _event(self, event: Event, state: TrainerState, kwargs: dict[str, Any]) -> None:
-        session = self._session
-        if session is None:
-            return
-        trigger = self._schedule.due(event, state.global_step, session.last_round)
-        if trigger is not None:
-            session.make_round(kwargs["model"], trigger, step=state.global_step, epoch=state.epoch)
+        """Make the rounds that are due, one sample set after the other."""
+        # There are no sessions outside a training.
+        for session, schedule in zip(self._sessions, self._schedules, strict=False):
+            trigger = schedule.due(event, state.global_step, session.last_round)
+            if trigger is not None:
+                session.make_round(kwargs["model"], trigger, step=state.global_step, epoch=state.epoch)
+        self._link(state)
 
-    def _next_attempt(self, run: TrainingRun, step: int) -> int:
+    def _score_evaluation(
+        self, metrics: dict[str, float], state: TrainerState, kwargs: dict[str, Any]
+    ) -> None:
+        """Put the score of this step's answers into an evaluation's metrics, on every rank."""
+        score, step = self._score, state.global_step
+        if score is None or not self._trains:
+            return
+        value = score.known_at(step)
+        if value is None:
+            value = of_rank_0(self._scored(score, state, kwargs) if self._sessions else math.nan)
+        score.put(metrics, step, value)
+
+    def _scored(self, score: EvalScore, state: TrainerState, kwargs: dict[str, Any]) -> float:
+        session = self._sessions[0]
+        if session.last_round != state.global_step:
+            session.make_round(kwargs["model"], "eval", step=state.global_step, epoch=state.epoch)
+        return score.compute(session.latest, state.global_step)
+
+    def _link(self, state: TrainerState) -> None:
+        """Link the checkpoint of this step, once it is there and so is a round; either may come first."""
+        step, folder = self._saved or (None, None)
+        rounds = any(session.last_round == state.global_step for session in self._sessions)
+        if self.config.link_checkpoints and rounds and folder is not None and step == state.global_step:
+            self._saved = None
+            self._sessions[0].link(folder, state.global_step)
+
+    def _budget(self, chosen: ChosenSet) -> Budget:
+        """Return the budget of a set; the score that chooses the best is over the same samples each time."""
+        scored = self._score is not None and chosen is self._chosen[0]
+        return Budget() if scored else budget_of(chosen.config)
+
+    def _next_attempt(self, run: TrainingRun, samples: SampleSet, step: int) -> int:
         try:
-            return run.next_attempt(self.samples, step)
+            return run.next_attempt(samples, step)
         except RunError as error:
             if self._run is None and run.owned:
                 run.finish("FAILED", describe(error))
@@ -198,17 +287,6 @@ class PredictionsCallback(TrainerCallback):
         target = replace(self._target, resumed_id=resumed)
         return open_run(target, activate=False, judges=self._judges)
 
-    def _check_schedule(self, args: TrainingArguments, state: TrainerState) -> None:
-        strategy = IntervalStrategy(args.eval_strategy).value
-        in_steps = strategy == "steps"
-        steps_a_unit = 1 if in_steps else state.max_steps / max(state.num_train_epochs, 1)
-        self._schedule.check(
-            max_steps=state.max_steps,
-            eval_every=int(state.eval_steps) if in_steps and state.eval_steps else None,
-            evaluates=strategy != "no",
-            eval_delay=(args.eval_delay or 0) * steps_a_unit,
-        )
-
     def _text_tokenizer(self, processing_class: Any) -> PreTrainedTokenizerBase:
         processor = self._tokenizer or processing_class
         if processor is None:
@@ -217,6 +295,22 @@ class PredictionsCallback(TrainerCallback):
                 "trainer, or tokenizer=tokenizer to PredictionsCallback."
             )
         return text_tokenizer(processor)
+
+
+def _schedule(config: PredictionsConfig) -> Schedule:
+    return Schedule(config.sample_frequency, config.step_interval, baseline=config.baseline, end=config.end)
+
+
+def _check_schedule(schedule: Schedule, args: TrainingArguments, state: TrainerState) -> None:
+    strategy = IntervalStrategy(args.eval_strategy).value
+    in_steps = strategy == "steps"
+    steps_a_unit = 1 if in_steps else state.max_steps / max(state.num_train_epochs, 1)
+    schedule.check(
+        max_steps=state.max_steps,
+        eval_every=int(state.eval_steps) if in_steps and state.eval_steps else None,
+        evaluates=strategy != "no",
+        eval_delay=(args.eval_delay or 0) * steps_a_unit,
+    )
 
 
 def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> GenerationSettings:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from timelapse.config.sets import set_configs
 from timelapse.errors import ConfigError
 from timelapse.fence import warn
 from timelapse.formats.loading import read_examples
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from timelapse.config.model import Config
+    from timelapse.config.model import Config, PredictionsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +63,59 @@ def split_off(samples: list[Sample], fraction: float, seed: int) -> TrainingData
 
 
 def choose_samples(config: Config, data: TrainingData) -> SampleSet | None:
-    """Return the samples of the rounds, or None if predictions are switched off.
+    """Return the samples of the main set, or None if predictions are switched off.
 
     A samples file is used whole; else samples are drawn from the evaluation data, or from the training
     data where the configuration says so.
     """
+    if not config.predictions.enabled:
+        return None
+    return _chosen(config, data, config.predictions, "predictions")
+
+
+def choose_sets(config: Config, data: TrainingData) -> dict[str, SampleSet] | None:
+    """Return the samples of all sets by name, the main one first, or None if predictions are switched off.
+
+    Where there are further sets, the main one is left out, with a warning, if it has no samples file and
+    there is no evaluation data to draw it from.
+    """
     predictions = config.predictions
     if not predictions.enabled:
         return None
-    if predictions.samples_path:
-        samples = select_samples(predictions.samples_path, predictions, tools=config.tools, seed=config.seed)
+    sets: dict[str, SampleSet] = {}
+    for name, told in set_configs(predictions).items():
+        further = name in predictions.sets
+        if not further and predictions.sets and not told.samples_path and not _examples(told, data):
+            warn(
+                f"There is no evaluation data to draw the samples of set '{name}' from: the rounds are those "
+                f"of predictions.sets alone ({', '.join(predictions.sets)})."
+            )
+            continue
+        place = f"predictions.sets.{name}" if further else "predictions"
+        sets[name] = replace(_chosen(config, data, told, place), name=name)
+    return sets
+
+
+def _chosen(config: Config, data: TrainingData, told: PredictionsConfig, place: str) -> SampleSet:
+    if told.samples_path:
+        samples = select_samples(told.samples_path, told, tools=config.tools, seed=config.seed)
     else:
-        samples = draw_samples(_pool(config, data), predictions, config.seed)
-    if predictions.samples_path or predictions.samples_from == "eval":
+        samples = draw_samples(_pool(told, data, place), told, config.seed)
+    if told.samples_path or told.samples_from == "eval":
         _warn_of_overlap(samples, data.train)
     return samples
 
 
-def _pool(config: Config, data: TrainingData) -> SampleSet:
-    pool = data.train if config.predictions.samples_from == "train" else data.eval
+def _examples(told: PredictionsConfig, data: TrainingData) -> list[Sample]:
+    return data.train if told.samples_from == "train" else data.eval
+
+
+def _pool(told: PredictionsConfig, data: TrainingData, place: str) -> SampleSet:
+    pool = _examples(told, data)
     if not pool:
         raise ConfigError(
-            "predictions: there is no evaluation data to draw samples from. Give data.eval, "
-            "data.eval_fraction or predictions.samples_path; or set predictions.samples_from: train to "
+            f"{place}: there is no evaluation data to draw samples from. Give data.eval, "
+            f"data.eval_fraction or {place}.samples_path; or set {place}.samples_from: train to "
             "watch examples that the model is trained on."
         )
     unique = unique_samples(pool)

@@ -11,7 +11,7 @@ from timelapse.config.file import resolved, to_yaml
 from timelapse.provenance import flat
 from timelapse.run import TrainingRun
 from timelapse_training.arguments import sft_arguments, uses_bf16, weights_dtype
-from timelapse_training.data import TrainingData, choose_samples, read_data
+from timelapse_training.data import TrainingData, choose_sets, read_data
 from timelapse_training.loading import ModelSource, load_tokenizer
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def train(config: Config) -> TrainingRun:
     """
     source = ModelSource(config.model)  # a GGUF file is converted while the rest goes on
     data = read_data(config)
-    samples = choose_samples(config, data)
+    samples = choose_sets(config, data)
     arguments = sft_arguments(config, evaluates=bool(data.eval))
     tokenizer = load_tokenizer(source, config)
     tracking = config.tracking
@@ -63,7 +63,7 @@ def _record(config: Config, run: TrainingRun) -> None:
 def _fit(
     config: Config,
     data: TrainingData,
-    samples: SampleSet | None,
+    samples: dict[str, SampleSet] | None,
     arguments: Any,
     tokenizer: PreTrainedTokenizerBase,
     model: PreTrainedModel,

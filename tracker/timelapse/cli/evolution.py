@@ -50,7 +50,8 @@ def print_header(shown: Shown) -> None:
             f"sample set {visible(shown.set_name, one_line=True)}; others, with --set: {others}", style="dim"
         )
     if not shown.rounds:
-        waiting = shown.predictions_status == "live" and shown.mlflow_status == "RUNNING"
+        is_live = (shown.predictions_status or "").partition(":")[0] == "live"
+        waiting = is_live and shown.mlflow_status == "RUNNING"
         more = " yet: the first one appears here when it is done." if waiting else "."
         screen.print(f"\nThis run holds no rounds{more}")
 

@@ -22,6 +22,7 @@ from timelapse.config.yamlfile import Document, dump, parse_value, read_document
 from timelapse.errors import ConfigError, SampleError
 
 _VALIDATORS = ("predictions", "validators")
+_SETS = ("predictions", "sets")
 _PATH_FIELDS = (("data", "train"), ("data", "eval"), ("predictions", "samples_path"))
 _FOLDER_FIELDS = (("model", "name"), ("tokenizer", "name"))
 _TEMPLATE_FIELD = ("tokenizer", "chat_template")
@@ -188,7 +189,22 @@ def _with_full_paths(data: dict[str, Any], folder: Path, changed: Sequence[Field
         full = os.path.normpath(base / Path(value).expanduser())
         if _is_path(parts, value, full):
             data = _replaced(data, parts, full, ".".join(parts))
+    data = _with_full_set_paths(data, folder, changed)
     return _with_full_schemas(data, Path.cwd() if _is_override(_VALIDATORS, changed) else folder.absolute())
+
+
+def _with_full_set_paths(data: dict[str, Any], folder: Path, changed: Sequence[FieldPath]) -> dict[str, Any]:
+    """Return a configuration whose further sample sets are named by their full paths."""
+    block = data.get(_SETS[0])
+    sets = block.get(_SETS[1]) if isinstance(block, Mapping) else None
+    for name, each in sets.items() if isinstance(sets, Mapping) else ():
+        value = each.get("samples_path") if isinstance(each, Mapping) else None
+        if isinstance(value, str) and value and "://" not in value:
+            parts = (*_SETS, name, "samples_path")
+            base = Path.cwd() if _is_override(parts, changed) else folder.absolute()
+            full = os.path.normpath(base / Path(value).expanduser())
+            data = _replaced(data, parts, full, ".".join(map(str, parts)))
+    return data
 
 
 def _with_full_schemas(data: dict[str, Any], folder: Path) -> dict[str, Any]:

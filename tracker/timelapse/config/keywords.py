@@ -42,4 +42,12 @@ def predictions_config(config: PredictionsConfig | None, settings: Mapping[str, 
             f"predictions.step_interval: {found.step_interval} has no effect while sample_frequency is "
             f"'{found.sample_frequency}'. Add sample_frequency='steps'."
         )
+    for name, block in found.sets.items():
+        unknown = next(iter(block.model_extra or {}), None)
+        if unknown is not None:
+            fields = list(type(block).model_fields)
+            raise ConfigError(
+                f"predictions.sets.{name}: '{unknown}' is no setting of a sample set."
+                f"{nearest(unknown, fields)} Known: {', '.join(fields)}."
+            )
     return found

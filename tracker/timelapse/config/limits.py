@@ -8,9 +8,12 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from timelapse.config.problems import describe
+from timelapse.config.sets import further_sets
 from timelapse.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from timelapse.config.model import PredictionsConfig
 
 ENV_PREFIX = "PREDICTIONS_"
@@ -55,21 +58,35 @@ def check_limits(predictions: PredictionsConfig, limits: Limits | None = None) -
     if not predictions.enabled:
         return
     limits = limits or read_limits()
-    problems = []
-    count, interval = predictions.sample_count, predictions.step_interval
-    if count > limits.max_sample_count:
-        problems.append(
-            f"predictions.sample_count: {count} is above the limit of {limits.max_sample_count}. "
-            f"Lower it, or set {ENV_PREFIX}MAX_SAMPLE_COUNT={count}."
-        )
-    if (
-        predictions.sample_frequency == "steps"
-        and interval is not None
-        and interval < limits.min_step_interval
-    ):
-        problems.append(
-            f"predictions.step_interval: {interval} is below the limit of {limits.min_step_interval}. "
-            f"Raise it, or set {ENV_PREFIX}MIN_STEP_INTERVAL={interval}."
-        )
+    problems: list[str] = []
+    for place, asked in _asked(predictions):
+        problems += _passed(place, asked, limits)
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _asked(predictions: PredictionsConfig) -> Iterator[tuple[str, PredictionsConfig]]:
+    """Yield what each sample set asks for, with the place where it is written."""
+    yield "predictions", predictions
+    for name, asked in further_sets(predictions).items():
+        block = predictions.sets[name]
+        # What a set takes from `predictions` is reported there, unless only the set makes it count.
+        count = asked.sample_count if block.sample_count is not None else 1
+        alike = block.step_interval is None and predictions.sample_frequency == "steps"
+        changes = {"sample_count": count, "step_interval": None if alike else asked.step_interval}
+        yield f"predictions.sets.{name}", asked.model_copy(update=changes)
+
+
+def _passed(place: str, asked: PredictionsConfig, limits: Limits) -> Iterator[str]:
+    count, interval = asked.sample_count, asked.step_interval
+    if count > limits.max_sample_count:
+        yield (
+            f"{place}.sample_count: {count} is above the limit of {limits.max_sample_count}. "
+            f"Lower it, or set {ENV_PREFIX}MAX_SAMPLE_COUNT={count}."
+        )
+    by_steps = asked.sample_frequency == "steps"
+    if by_steps and interval is not None and interval < limits.min_step_interval:
+        yield (
+            f"{place}.step_interval: {interval} is below the limit of {limits.min_step_interval}. "
+            f"Raise it, or set {ENV_PREFIX}MIN_STEP_INTERVAL={interval}."
+        )

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from timelapse.config.lora import lift_lora
 from timelapse.config.types import (
@@ -33,6 +34,8 @@ from timelapse.config.types import (
     Scale,
     Scorers,
     Seed,
+    SetBlocks,
+    Share,
     Strategy,
     TargetModules,
     Template,
@@ -43,6 +46,7 @@ from timelapse.config.types import (
     name_block,
     switch_block,
 )
+from timelapse.names import DEFAULT_SET, is_set_name
 
 
 class Section(BaseModel):
@@ -196,6 +200,31 @@ class LoraConfig(Section):
     """Which layers get them: `all-linear`, a pattern, or a list of module names."""
 
 
+class SetConfig(Section):
+    """A further sample set with rounds of its own. What it does not say is taken from `predictions`."""
+
+    samples_path: Text | None = None
+    """File of its samples, used whole; without it, they are drawn from a split of the data."""
+    samples_from: Literal["eval", "train"] | None = None
+    """The split that its samples are drawn from."""
+    sample_count: Count | None = None
+    """How many samples are drawn."""
+    sample_frequency: Literal["epoch", "eval", "steps"] | None = None
+    """When its rounds are due."""
+    step_interval: Count | None = None
+    """Steps between its rounds if they follow the steps."""
+    baseline: bool | None = None
+    """A round with the base model, before training."""
+    end: bool | None = None
+    """A round after the last step."""
+    max_new_tokens: Count | None = None
+    """Longest answer in tokens."""
+    format: FormatName | None = None
+    """Name of the format of its samples file; detected if not given."""
+    fields: Fields | None = None
+    """Which column of its samples file holds what."""
+
+
 class PredictionsConfig(Section):
     """The rounds: which samples the model answers, when, and how."""
 
@@ -247,6 +276,34 @@ class PredictionsConfig(Section):
     """Which column of the samples file holds what."""
     template: Template = "auto"
     """`chat`: with the chat template; `plain`: as bare text; `auto`: as the samples are."""
+    max_seconds_per_round: Positive | None = None
+    """Budget: a round that would take longer, by the rounds before it, asks fewer samples."""
+    max_share_of_training_time: Share | None = None
+    """Budget: rounds between start and end that would take more than this share of the time are left out."""
+    eval_score: Text | None = None
+    """Name of a score that each evaluation computes: `metric_for_best_model` `eval_predictions_<score>`."""
+    link_checkpoints: bool = True
+    """Link a checkpoint that is saved at a round's step to the MLflow run, as a model with that step."""
+    sets: SetBlocks[SetConfig] = {}
+    """Further sample sets by name, such as training samples or canaries, each with rounds of its own."""
+
+    @field_validator("sets")
+    @classmethod
+    def _complete_sets(cls, value: dict[str, SetConfig], info: ValidationInfo) -> dict[str, SetConfig]:
+        for name, block in value.items():
+            if name == (info.data.get("sample_set") or DEFAULT_SET):
+                raise _wrong((name,), "is described by the fields of predictions themselves")
+            if not is_set_name(name):
+                raise _wrong(
+                    (name,),
+                    "is no name for a sample set: use up to 64 letters, digits, '_', '-' and '.', beginning "
+                    "with a letter and not ending like an attempt ('a1')",
+                )
+            frequency = block.sample_frequency or info.data.get("sample_frequency")
+            if frequency == "steps" and not (block.step_interval or info.data.get("step_interval")):
+                text = "is required when sample_frequency is steps. Set the steps between rounds"
+                raise _wrong((name, "step_interval"), text)
+        return value
 
     @field_validator("step_interval")
     @classmethod
@@ -341,6 +398,11 @@ class Config(Section):
         # A block whose lines are all commented out is null in YAML, and means the defaults.
         blocks = cls.model_fields.keys() - {"provider", "evaluation", "seed"}
         return {key: value for key, value in lifted.data.items() if value is not None or key not in blocks}
+
+
+def _wrong(path: tuple[str, ...], text: str) -> PydanticCustomError:
+    """Return an error at a place inside the field that is being checked."""
+    return PydanticCustomError("inside", "{text}", {"path": path, "text": text})
 
 
 def json_schema() -> dict[str, Any]:

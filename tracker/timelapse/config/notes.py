@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from timelapse.config.lora import LIFTED
-from timelapse.config.model import Config
+from timelapse.config.model import Config, SetConfig
 from timelapse.config.problems import dotted
 from timelapse.hints import nearest
 
@@ -32,6 +32,9 @@ def _unknown(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _unknown(value, (*path, name))
+        if name == "sets" and isinstance(value, dict):
+            for set_name, block in value.items():
+                yield from _unknown(block, (*path, name, set_name))
 
 
 def _hint(key: str, path: tuple[str, ...]) -> str:
@@ -42,7 +45,8 @@ def _hint(key: str, path: tuple[str, ...]) -> str:
     if elsewhere:
         places = " or ".join(f"'{dotted(place)}'" for place in elsewhere)
         return f" Did you mean {places}?"
-    near = nearest(key, names[path])
+    known = names[path] if path in names else list(SetConfig.model_fields)
+    near = nearest(key, known)
     if near:
         return near
     if path == ("training",):
@@ -71,6 +75,8 @@ def _without_effect(config: Config) -> Iterator[str]:
             "predictions.step_interval has no effect: "
             f"sample_frequency is {predictions.sample_frequency}, not steps."
         )
+    for name, block in predictions.sets.items():
+        yield from _without_effect_in_set(f"predictions.sets.{name}", block, predictions.sample_frequency)
     training = config.training
     if training.eval_steps is not None and training.eval_strategy != "steps":
         yield f"training.eval_steps has no effect: eval_strategy is {training.eval_strategy}, not steps."
@@ -80,3 +86,12 @@ def _without_effect(config: Config) -> Iterator[str]:
         for name in ("sample_count", "samples_from"):
             if name in explicit:
                 yield f"predictions.{name} has no effect: the file samples_path is used whole."
+
+
+def _without_effect_in_set(place: str, block: SetConfig, inherited: str) -> Iterator[str]:
+    frequency = block.sample_frequency or inherited
+    if block.step_interval is not None and frequency != "steps":
+        yield f"{place}.step_interval has no effect: sample_frequency is {frequency}, not steps."
+    for name in ("sample_count", "samples_from"):
+        if block.samples_path and getattr(block, name) is not None:
+            yield f"{place}.{name} has no effect: the file samples_path is used whole."

@@ -56,7 +56,9 @@ def dotted(path: Sequence[str | int]) -> str:
 
 def describe(error: ValidationError) -> list[Problem]:
     """Return what pydantic found, in our words and without the values of secrets."""
-    return [Problem(found["loc"], _text(found)) for found in error.errors(include_url=False)]
+    return [
+        Problem((*found["loc"], *_inside(found)), _text(found)) for found in error.errors(include_url=False)
+    ]
 
 
 def problems_of(error: Exception, sections: Iterable[str]) -> list[Problem]:
@@ -92,12 +94,19 @@ def show(value: Any, path: Sequence[str | int] = ()) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
+def _inside(found: ErrorDetails) -> tuple[str, ...]:
+    """Return where in its field an error lies that a validator of ours has placed."""
+    return tuple(found.get("ctx", {}).get("path", ())) if found["type"] == "inside" else ()
+
+
 def _text(found: ErrorDetails) -> str:
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
     if kind == "missing":
         return "is required"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "inside":
+        return str(context["text"])
     expected = next((text for start, text in _EXPECTED.items() if kind.startswith(start)), None)
     if expected is None:
         return f"{found['msg']}, got {show(value, found['loc'])}"

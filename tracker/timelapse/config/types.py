@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -14,6 +14,8 @@ from timelapse.formats.fields import FieldMapping
 from timelapse.hints import nearest
 from timelapse.scoring.scorer import make_scorers
 from timelapse.scoring.validators import read_spec
+
+T = TypeVar("T")
 
 
 def _not_bool(value: Any) -> Any:
@@ -103,6 +105,15 @@ def _refused(check: Callable[[Any], Any], value: Any) -> None:
         raise ValueError(str(error).rstrip(".")) from None
 
 
+def _empty_blocks(value: Any) -> Any:
+    # A block whose lines are all commented out is null in YAML.
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {name: {} if block is None else block for name, block in value.items()}
+    return value
+
+
 def name_block(value: Any) -> Any:
     """Return a bare text as the name in a block."""
     return {"name": value} if isinstance(value, str) else value
@@ -134,4 +145,6 @@ Fields = Annotated[dict[str, Any], AfterValidator(_known_fields)]
 Judge = Annotated[str | dict[str, Any], BeforeValidator(_judge)]
 Scorers = Annotated[list[Judge], AfterValidator(_known_scorers)]
 Validators = Annotated[list[Judge], AfterValidator(_known_validators)]
+Share = Annotated[float, Field(gt=0, le=1), NoSwitch]
+SetBlocks = Annotated[dict[str, T], BeforeValidator(_empty_blocks)]
 Template = Literal["auto", "chat", "plain"]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from timelapse import names
 from timelapse.attempts import next_attempt
-from timelapse.fence import Fence
+from timelapse.fence import Fence, describe
 from timelapse.rounds import with_attempt
 from timelapse.scoring.engine import Judges
 from timelapse.writing.artifacts import RunArtifacts
+from timelapse.writing.checkpoints import link_checkpoint
 from timelapse.writing.client import experiment_named, find_created, log_dataset
 from timelapse.writing.entries import Entry, unpack, unpack_table
 from timelapse.writing.metrics import mlflow_metrics, round_metrics
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from timelapse.scoring.engine import Pace
     from timelapse.writing.spool import Spool
 
+_NEVER_LINKED = (
+    *("ENDPOINT_NOT_FOUND", "FEATURE_DISABLED", "NOT_IMPLEMENTED", "PERMISSION_DENIED"),
+    *("INVALID_PARAMETER_VALUE", "BAD_REQUEST"),
+)
 LIVE = "live"
 """Value of the tag `timelapse.manifest` while somebody writes to the run."""
 
@@ -70,7 +75,12 @@ class Delivery:
         elif kind == "numbers":
             self._send_numbers(run_id, [unpack(data) for data in contents])
         else:
-            send = {"samples": self._send_samples, "file": self._send_text, "end": self._end}[kind]
+            send = {
+                "samples": self._send_samples,
+                "file": self._send_text,
+                "checkpoint": self._link,
+                "end": self._end,
+            }[kind]
             for data in contents:
                 send(run_id, data)
         if kind != "samples":  # who finishes our work needs the references to score with
@@ -197,6 +207,22 @@ class Delivery:
                     self._client.log_param(run_id, key, value)
                 else:
                     self._client.set_tag(run_id, f"{names.PARAM_PREFIX}changed.{key}", value)
+
+    def _link(self, run_id: str, data: bytes) -> None:
+        """Link a checkpoint; a server that knows no logged models must not hold up what comes after."""
+        from mlflow.exceptions import MlflowException
+
+        about = unpack(data)
+        try:
+            link_checkpoint(self._client, run_id, about)
+        except MlflowException as error:
+            if error.error_code not in _NEVER_LINKED:
+                raise
+            self._fence.report(
+                "linking a checkpoint",
+                describe(error),
+                "The rounds are not affected; predictions.link_checkpoints: false stops it.",
+            )
 
     def _end(self, run_id: str, data: bytes) -> None:
         end = unpack(data)

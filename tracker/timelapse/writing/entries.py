@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["samples", "round", "file", "numbers", "end"]
+Kind = Literal["samples", "round", "file", "numbers", "checkpoint", "end"]
 ARTIFACT_KINDS = ("samples", "round", "file")
 """What goes to the artifact store; the others go to the tracking store alone."""
 
 _META = b"timelapse"
-_NAME = re.compile(r"(\d{8,})-(samples|round|file|numbers|end)-([0-9a-f]{8})")
+_NAME = re.compile(r"(\d{8,})-(samples|round|file|numbers|checkpoint|end)-([0-9a-f]{8})")
 
 
 class DamagedEntryError(Exception):

@@ -23,10 +23,14 @@ def with_conditions(
 ) -> dict[str, Any]:
     """Return the manifest with the decoding, chat template and packages that go with a sample set.
 
-    And with the score that says which answers are right, and from which value on, if there is one.
+    And with the score that says which answers are right, and from which value on, if there is one. Of several
+    sets, `decoding` is that of the main one; each set's own stands under `decoding_of_sets`.
     """
     known = {"decoding": {}, "chat_template": None, "packages": {}} | dict(manifest)
     kept = {key: about[key] for key in ("decoding", "chat_template", "packages") if about.get(key)}
+    if kept.get("decoding"):
+        of_sets = {**known.get("decoding_of_sets", {}), about["set"]: kept["decoding"]}
+        kept |= {"decoding_of_sets": of_sets, "decoding": of_sets.get(names.DEFAULT_SET, kept["decoding"])}
     return known | kept | ({"right": right._asdict()} if right else {})
 
 
