@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -63,7 +63,13 @@ def find_runs(
     return list({run.info.run_id: run for run in found}.values())
 
 
-def find_run(selector: str, *, experiment: str | None = None, tracking_uri: str | None = None) -> Run:
+def find_run(
+    selector: str,
+    *,
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    with_predictions: bool = True,
+) -> Run:
     """Return the run that a selector names.
 
     Args:
@@ -72,11 +78,12 @@ def find_run(selector: str, *, experiment: str | None = None, tracking_uri: str 
             or prefix only runs with predictions are.
         experiment: Name of the experiment to look in; all experiments by default.
         tracking_uri: MLflow's tracking URI; MLflow's own setting by default. The setting is not changed.
+        with_predictions: False finds any run by its name or the beginning of its id.
 
     Raises:
         RunError: No run or several match, or MLflow does not answer.
     """
-    return _find(_scope(experiment, tracking_uri), selector)
+    return _find(replace(_scope(experiment, tracking_uri), every=not with_predictions), selector)
 
 
 def list_runs(
@@ -162,6 +169,7 @@ class _Scope:
     client: MlflowClient
     experiments: dict[str, str]
     named: str | None
+    every: bool = False
 
     def search(self, condition: str, limit: int | None = None) -> list[Run]:
         """Return the runs that meet a condition, newest first; deleted ones never."""
@@ -236,11 +244,12 @@ def _matches(scope: _Scope, selector: str) -> list[Run]:
     exact = [run for run in scope.search(_like("run_id", selector)) if run.info.run_id == selector]
     if exact:
         return exact
-    named = scope.search(f"{_like('run_name', selector)} AND {_WITH_PREDICTIONS}")
+    among = "" if scope.every else f" AND {_WITH_PREDICTIONS}"
+    named = scope.search(f"{_like('run_name', selector)}{among}")
     named = [run for run in named if run.info.run_name == selector]
     if named or len(selector) < MIN_PREFIX:
         return named
-    begun = scope.search(f"{_like('run_id', selector, '%')} AND {_WITH_PREDICTIONS}")
+    begun = scope.search(f"{_like('run_id', selector, '%')}{among}")
     return [run for run in begun if run.info.run_id.startswith(selector)]
 
 

@@ -1,0 +1,279 @@
+"""Backfill: rounds made afterwards, from the checkpoints that a training has saved."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from timelapse import names
+from timelapse.attach import RunTarget, open_run
+from timelapse.errors import ConfigError, RunError
+from timelapse.fence import warn
+from timelapse.reading.loader import RunRounds, load_rounds
+from timelapse.reading.runs import connect
+from timelapse.samples import Sample, SampleSet
+from timelapse_training.generation import GenerationSettings
+from timelapse_training.session import Session, say
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from transformers import PreTrainedTokenizerBase
+
+    from timelapse.scoring.engine import Judges
+
+Loader = Callable[["Checkpoint"], tuple[Any, "PreTrainedTokenizerBase"]]
+"""Returns the model of a checkpoint, and its tokenizer."""
+
+_LATER_THAN_ALL = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A saved checkpoint of a trainer's."""
+
+    step: int
+    """The `global_step` after which it was saved."""
+    folder: Path
+    """Where it lies: a whole model, or a PEFT adapter."""
+    epoch: float | None
+    """Passes over the training data by then; None if the trainer's state does not lie there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A sample set to be answered, and how."""
+
+    samples: SampleSet
+    """What is asked."""
+    settings: GenerationSettings
+    """How answers are decoded."""
+
+
+def find_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Return the checkpoints in a folder, `checkpoint-<step>` each, by step.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        named = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if named and path.is_dir():
+            found.append(Checkpoint(int(named[1]), path, _epoch(path)))
+    if not found:
+        raise ConfigError(
+            f"--checkpoints {folder}: there is no folder checkpoint-<step> in it. Give the output_dir of "
+            "the training."
+        )
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def backfill(
+    run: Run,
+    checkpoints: Sequence[Checkpoint],
+    asked: Sequence[Asked],
+    load: Loader,
+    judges: Judges,
+    tracking_uri: str | None = None,
+) -> int:
+    """Let checkpoints answer where a run has no round at their step, and return how many rounds were made.
+
+    Rounds that exist stay as they are, which is said. The run's own status (FINISHED, FAILED) stays, too.
+
+    Raises:
+        ConfigError: A checkpoint cannot be loaded.
+        RunError: The run's rounds of a set answer other samples, or MLflow does not answer.
+    """
+    stored = load_rounds(connect(tracking_uri), run.info.run_id)
+    missing = {
+        checkpoint: [each for each in asked if checkpoint.step not in _steps(stored, each.samples.name)]
+        for checkpoint in checkpoints
+    }
+    for checkpoint in checkpoints:
+        there = [each.samples.name for each in asked if each not in missing[checkpoint]]
+        if there:
+            say(f"step {checkpoint.step} is left alone: there is a round of {_listed(there)}")
+    if not any(missing.values()):
+        return 0
+    before = run.data.tags.get(names.TAG_STATUS, "")
+    target = RunTarget(run_id=run.info.run_id, tracking_uri=tracking_uri)
+    opened = open_run(target, activate=False, judges=judges)
+    made = 0
+    try:
+        if before.partition(":")[0] in ("degraded", "failed", "disabled"):
+            opened.limit("before", f"before the backfill {before}")
+        attempts = {each.samples.name: opened.next_attempt(each.samples, _LATER_THAN_ALL) for each in asked}
+        sessions: dict[str, Session] = {}
+        for checkpoint, wanting in missing.items():
+            if not wanting:
+                continue
+            model, tokenizer = load(checkpoint)
+            for each in wanting:
+                name = each.samples.name
+                if name not in sessions:
+                    sessions[name] = Session(
+                        *(each.samples, opened, tokenizer, each.settings, opened.fence, attempts[name]),
+                        clock=None,
+                    )
+                    sessions[name].open(f"from checkpoints in {checkpoint.folder.parent}")
+                session = sessions[name]
+                session.make_round(model, "backfill", step=checkpoint.step, epoch=checkpoint.epoch)
+                made += session.last_round == checkpoint.step
+                session.link(checkpoint.folder, checkpoint.step)
+            say(f"step {checkpoint.step}: answered by {checkpoint.folder}")
+    finally:
+        opened.finish()
+    return made
+
+
+def stored_sets(run: Run, set_name: str | None, tracking_uri: str | None = None) -> list[Asked]:
+    """Return the sample sets that a run has stored, to be answered as they were.
+
+    Raises:
+        RunError: The run holds no samples, or none of this set.
+    """
+    stored = load_rounds(connect(tracking_uri), run.info.run_id)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in stored.samples.to_pylist():
+        rows.setdefault(row["set"] or names.DEFAULT_SET, []).append(row)
+    wanted = sorted(rows) if set_name is None else [set_name]
+    if not rows or not set(wanted) <= rows.keys():
+        which = f" of set '{set_name}'" if rows and set_name else ""
+        raise RunError(
+            f"Run {run.info.run_name} ({run.info.run_id[:8]}) holds no samples{which}. Say what to ask: "
+            "--samples FILE or --config FILE."
+        )
+    return [
+        Asked(
+            SampleSet(tuple(_sample(row) for row in sorted(rows[name], key=lambda row: row["index"])), name),
+            stored_settings(stored, name),
+        )
+        for name in wanted
+    ]
+
+
+def stored_settings(stored: RunRounds, set_name: str) -> GenerationSettings:
+    """Return the decoding that a run's manifest names for a set; the default where it names none."""
+    manifest = stored.manifest
+    decoding = manifest.get("decoding_of_sets", {}).get(set_name) or manifest.get("decoding") or {}
+    known = {field.name for field in fields(GenerationSettings)}
+    return GenerationSettings(**{name: value for name, value in decoding.items() if name in known})
+
+
+def load_checkpoint(checkpoint: Checkpoint, base: str | None) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Return the model of a checkpoint and its tokenizer.
+
+    An adapter's base is the one that it names, or `base`; where the checkpoint has no tokenizer, it is that
+    of the base.
+
+    Raises:
+        ConfigError: It is neither a model nor an adapter, or its base or tokenizer is not to be found.
+    """
+    from transformers import AutoTokenizer
+
+    has_own = (checkpoint.folder / "tokenizer_config.json").is_file()
+    place = str(checkpoint.folder) if has_own else base or named_base(checkpoint) or str(checkpoint.folder)
+    return load_model(checkpoint, base), _loaded(AutoTokenizer.from_pretrained, place)
+
+
+def load_model(checkpoint: Checkpoint, base: str | None) -> Any:
+    """Return the model of a checkpoint, an adapter on its base, on the accelerator if there is one."""
+    if not is_adapter(checkpoint):
+        return on_device(_model(str(checkpoint.folder)))
+    place = base or named_base(checkpoint)
+    if place is None:
+        raise ConfigError(
+            f"{checkpoint.folder}: the adapter does not say what its base model is. Give it: --base NAME"
+        )
+    return on_device(with_adapter(_model(place), checkpoint))
+
+
+def with_adapter(base: Any, checkpoint: Checkpoint) -> Any:
+    """Return a base model with the adapter of a checkpoint."""
+    from peft import PeftModel
+
+    return _loaded(lambda folder: PeftModel.from_pretrained(base, folder), str(checkpoint.folder))
+
+
+def is_adapter(checkpoint: Checkpoint) -> bool:
+    """Return whether a checkpoint holds a PEFT adapter instead of a whole model."""
+    return (checkpoint.folder / "adapter_config.json").is_file()
+
+
+def named_base(checkpoint: Checkpoint) -> str | None:
+    """Return the base model that an adapter names; None for a whole model."""
+    if not is_adapter(checkpoint):
+        return None
+    found = json.loads((checkpoint.folder / "adapter_config.json").read_text())
+    return found.get("base_model_name_or_path") or None
+
+
+def on_device(model: Any) -> Any:
+    """Return a model on the accelerator, if there is one."""
+    return model.to(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else model
+
+
+def _model(place: str) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    config = _loaded(AutoConfig.from_pretrained, place)
+    kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return _loaded(lambda folder: kind.from_pretrained(folder, dtype="auto"), place)
+
+
+def _loaded(load: Callable[[str], Any], place: str) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        return load(place)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        raise ConfigError(
+            f"{place} cannot be loaded: {cause}. Expected a saved model, or an adapter with its base "
+            "(--base NAME) and a tokenizer."
+        ) from error
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    """Return a stored sample; whether it is a chat is told by its id, which depends on it."""
+    for conversational in (True, False):
+        sample = Sample(
+            tuple(json.loads(row["messages"] or "[]")),
+            row["reference"],
+            tuple(json.loads(row["tools"] or "[]")),
+            conversational=conversational,
+            tags=tuple(row["tags"] or ()),
+            metadata=json.loads(row["metadata"] or "{}"),
+            source=row["source"],
+        )
+        if sample.sample_id == row["sample_id"]:
+            return sample
+    raise RunError(
+        f"The stored sample {row['sample_id']} cannot be asked again: its messages are not stored as they "
+        "were given. Give the samples: --samples FILE."
+    )
+
+
+def _epoch(folder: Path) -> float | None:
+    try:
+        state = json.loads((folder / "trainer_state.json").read_text())
+        return float(state["epoch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        warn(f"{folder} has no readable trainer_state.json: its round has no epoch.")
+        return None
+
+
+def _steps(stored: RunRounds, set_name: str) -> set[int]:
+    from timelapse.reading.choice import of_set, steps
+
+    return set(steps(of_set(stored.rounds, set_name)))
+
+
+def _listed(sets: Iterable[str]) -> str:
+    return "set " + " and ".join(f"'{name}'" for name in sets)
