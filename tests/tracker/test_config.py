@@ -97,6 +97,11 @@ def test_the_smallest_config_has_the_documented_defaults():
         "format": None,
         "fields": None,
         "template": "auto",
+        "max_seconds_per_round": None,
+        "max_share_of_training_time": None,
+        "eval_score": None,
+        "link_checkpoints": True,
+        "sets": {},
     }
     assert config.tracking.model_dump(exclude_none=True) == {"tags": {}}
     assert (config.seed, config.tools, config.provider, config.evaluation) == (42, [], None, None)
@@ -984,6 +989,7 @@ def test_the_schema_describes_every_field():
         "TrainingConfig",
         "LoraConfig",
         "PredictionsConfig",
+        "SetConfig",
         "TrackingConfig",
         "TensorboardConfig",
     }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 from peft import LoraConfig, get_peft_model
@@ -52,7 +54,14 @@ class Remembers(TrainerCallback):
 def test_the_best_model_is_the_one_with_the_best_answers(
     tracking: mlflow.MlflowClient, tmp_path: Path, ours_first: bool
 ) -> None:
-    ours, others = watching(eval_score="edit_similarity", sample_frequency="eval"), Remembers()
+    """The references are what the weights of step 6 answer: there, and only there, every answer is right."""
+    make_trainer(tmp_path / "bare", save_steps=6).train()
+    wanted = texts_of_checkpoint(tmp_path / "bare" / "checkpoint-6")
+    samples = [replace(sample, reference=text) for sample, text in zip(make_samples(), wanted, strict=True)]
+    ours = PredictionsCallback(
+        SampleSet(tuple(samples)), max_new_tokens=TOKENS, eval_score="exact_match", sample_frequency="eval"
+    )
+    others = Remembers()
     trainer = make_trainer(
         tmp_path / "out",
         *([ours, others] if ours_first else [others, ours]),
@@ -60,20 +69,27 @@ def test_the_best_model_is_the_one_with_the_best_answers(
         eval_steps=2,
         save_steps=2,
         load_best_model_at_end=True,
-        metric_for_best_model=METRIC,
+        metric_for_best_model="eval_predictions_exact_match",
     )
     trainer.train()
     run = only_run(tracking)
-    scores = scores_of(run.info.run_id)
+    frame = load_predictions(run.info.run_id)
+    scores = frame.groupby("step")["exact_match"].mean().to_dict()
     assert sorted(scores) == [0, 2, 4, 6, 8]
-    seen = [each[METRIC] for each in others.seen]
+    assert scores[6] == 1.0
+    assert all(scores[step] < 1 for step in (2, 4, 8))
+    seen = [each["eval_predictions_exact_match"] for each in others.seen]
     assert seen == pytest.approx([scores[step] for step in (2, 4, 6, 8)])
-    best = max((2, 4, 6, 8), key=lambda step: scores[step])
-    assert trainer.state.best_global_step == best
-    assert trainer.state.best_metric == pytest.approx(scores[best])
-    logged = [each[METRIC] for each in trainer.state.log_history if METRIC in each]
+    assert (trainer.state.best_global_step, trainer.state.best_metric) == (6, 1.0)
+    best = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "checkpoint-6").state_dict()
+    assert trainer.model is not None
+    loaded = trainer.model.state_dict()
+    assert all(torch.equal(best[name], loaded[name]) for name in best), "the best is loaded at the end"
+    logged = [
+        each["eval_predictions_exact_match"] for each in trainer.state.log_history if "eval_loss" in each
+    ]
     assert logged == pytest.approx(seen)
-    triggers = load_predictions(run.info.run_id).groupby("step")["trigger"].first().to_dict()
+    triggers = frame.groupby("step")["trigger"].first().to_dict()
     assert triggers == {0: "baseline", 2: "eval", 4: "eval", 6: "eval", 8: "eval"}
 
 
@@ -234,6 +250,28 @@ def test_budgets_leave_the_deciding_set_whole(tracking: mlflow.MlflowClient, tmp
     steps = {name: sorted(set(rows["step"])) for name, rows in frame.groupby("set")}
     assert steps == {"main": [0, 2, 4, 6, 8], "probe": [0, 8]}
     assert set(frame[frame["set"] == "main"]["status"]) == {"ok"}
+
+
+def test_scoring_and_linking_leave_the_training_as_it_is(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    def trained(folder: str, *callbacks: TrainerCallback) -> dict[str, Any]:
+        torch.manual_seed(5)
+        trainer = make_trainer(
+            tmp_path / folder, *callbacks, eval_strategy="steps", eval_steps=2, metric_for_best_model="loss"
+        )
+        trainer.train()
+        assert trainer.model is not None
+        losses = [each.get("loss", each.get("eval_loss")) for each in trainer.state.log_history]
+        return {"losses": losses, "drawn": torch.rand(3).tolist()} | {
+            name: value.tolist() for name, value in trainer.model.state_dict().items()
+        }
+
+    callback = watching(eval_score="edit_similarity", do_sample=True, temperature=2.0)
+    assert trained("watched", callback) == trained("bare")
+    run = only_run(tracking)
+    assert sorted(scores_of(run.info.run_id)) == [0, 2, 4, 6, 8]
+    assert sorted(models_of(tracking, run)) == [2, 4, 6, 8]
 
 
 def models_of(client: mlflow.MlflowClient, run: Any) -> dict[int, Any]:
