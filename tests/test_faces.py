@@ -31,7 +31,13 @@ FACES = {
         "start_run",
         "trajectories",
     ],
-    "timelapse_training": ["GenerationSettings", "PredictionsCallback", "generate", "train"],
+    "timelapse_training": [
+        "GenerationSettings",
+        "PredictionRounds",
+        "PredictionsCallback",
+        "generate",
+        "train",
+    ],
     "timelapse_plugins": [],
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import socket
 import warnings
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pytest
-import torch
 from faults import FaultProxy
+from identity import assert_same, left_by
 from peft import LoraConfig, get_peft_model
 from servers import MlflowServer
 from tiny import make_gpt2, make_samples, make_tokenizer, training_set
@@ -65,26 +63,7 @@ def train(folder: Path, callbacks: list[Any], *, lora: bool, checkpointing: bool
         callbacks=callbacks,
     )
     trainer.train()
-    assert trainer.optimizer is not None
-    return {
-        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        "weights": {name: value.clone() for name, value in model.state_dict().items()},
-        "optimizer": trainer.optimizer.state_dict()["state"],
-        "random": random.random(),
-        "numpy": np.random.rand(),
-        "torch": torch.rand(3),
-    }
-
-
-def assert_same(a: Any, b: Any) -> None:
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
+    return left_by(trainer)
 
 
 def refusing_port() -> int:

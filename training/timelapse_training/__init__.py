@@ -8,6 +8,7 @@ from typing import Any as _Any
 
 _HOME = {
     "GenerationSettings": "generation",
+    "PredictionRounds": "loop",
     "PredictionsCallback": "callback",
     "generate": "generation",
     "train": "trainer",

@@ -12,8 +12,8 @@ from transformers import IntervalStrategy, TrainerCallback
 
 from timelapse.attach import RunTarget, make_judges, open_run
 from timelapse.config.keywords import predictions_config
-from timelapse.errors import ConfigError, RunError
-from timelapse.fence import Fence, describe
+from timelapse.errors import ConfigError
+from timelapse.fence import Fence
 from timelapse.run import TrainingRun
 from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
@@ -23,6 +23,12 @@ from timelapse_training.best import EvalScore, check_direction, check_eval_score
 from timelapse_training.budget import Budget, Clock, budget_of
 from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.generation import GenerationSettings
+from timelapse_training.preparing import (
+    check_can_answer,
+    decoding_of,
+    next_attempt,
+    schedule_of,
+)
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
 
@@ -88,7 +94,7 @@ class PredictionsCallback(TrainerCallback):
             samples = SampleSet(())
         self._chosen = select_sets(samples, self.config)
         self.samples = self._chosen[0].samples
-        self._schedules = [_schedule(chosen.config) for chosen in self._chosen]
+        self._schedules = [schedule_of(chosen.config) for chosen in self._chosen]
         self._judges = make_judges(self.config.scorers, self.config.validators)
         self._tokenizer = tokenizer
         self._run = run
@@ -124,6 +130,8 @@ class PredictionsCallback(TrainerCallback):
             _check_schedule(schedule, args, state)
         if self.config.base_model:
             check_base_model(extract_model_from_parallel(kwargs["model"], keep_torch_compile=False))
+        check_can_answer(kwargs["model"])
+        self._epoch_over_at = None
         tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
         run = self._run or self._open_run(args, state)
         if sharding := _sharding(args):
@@ -138,7 +146,7 @@ class PredictionsCallback(TrainerCallback):
                 tokenizer,
                 generation_settings(chosen.config, args),
                 self._fence,
-                self._next_attempt(run, chosen.samples, state.global_step),
+                next_attempt(run, chosen.samples, state.global_step, ours=self._run is None),
                 clock=clock,
                 budget=self._budget(chosen),
             )
@@ -271,16 +279,6 @@ class PredictionsCallback(TrainerCallback):
         scored = self._score is not None and chosen is self._chosen[0]
         return Budget() if scored else budget_of(chosen.config)
 
-    def _next_attempt(self, run: TrainingRun, samples: SampleSet, step: int) -> int:
-        try:
-            return run.next_attempt(samples, step)
-        except RunError as error:
-            if self._run is None and run.owned:
-                run.finish("FAILED", describe(error))
-            elif self._run is None:
-                run.release()
-            raise
-
     def _open_run(self, args: TrainingArguments, state: TrainerState) -> TrainingRun:
         """Open the run: that of the checkpoint from which training goes on, unless another is given."""
         resumed = marked_run(checkpoint_folder(args, state)) if state.global_step else None
@@ -297,10 +295,6 @@ class PredictionsCallback(TrainerCallback):
         return text_tokenizer(processor)
 
 
-def _schedule(config: PredictionsConfig) -> Schedule:
-    return Schedule(config.sample_frequency, config.step_interval, baseline=config.baseline, end=config.end)
-
-
 def _check_schedule(schedule: Schedule, args: TrainingArguments, state: TrainerState) -> None:
     strategy = IntervalStrategy(args.eval_strategy).value
     in_steps = strategy == "steps"
@@ -315,21 +309,10 @@ def _check_schedule(schedule: Schedule, args: TrainingArguments, state: TrainerS
 
 def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> GenerationSettings:
     """Return how to decode, in the precision of the training."""
-    autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-    return GenerationSettings(
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-        do_sample=config.do_sample,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        seed=config.seed if config.seed is not None else args.seed,
-        template=config.template,
-        generations=config.generations,
-        reference_nll=config.reference_nll,
-        keep_tokens=config.keep_tokens,
-        autocast=autocast,
-        progress=not args.disable_tqdm,
-    )
+    # On a CPU accelerate sets fp16 aside, and trains in the precision of the weights.
+    fp16 = args.fp16 and args.device.type != "cpu"
+    autocast = torch.bfloat16 if args.bf16 else torch.float16 if fp16 else None
+    return decoding_of(config, autocast=autocast, seed=args.seed, progress=not args.disable_tqdm)
 
 
 def _stops(state: TrainerState, control: TrainerControl) -> bool:
