@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
@@ -24,20 +24,31 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mlflow.db"
 
 
+@pytest.fixture(scope="session")
+def new_store(empty_store: Path) -> Callable[[Path], str]:
+    """Makes an empty store in a folder, and returns its tracking URI."""
+
+    def make(folder: Path) -> str:
+        shutil.copy(empty_store, folder / "mlflow.db")
+        with sqlite3.connect(folder / "mlflow.db") as database:
+            database.execute("UPDATE experiments SET artifact_location = ?", (str(folder / "mlruns" / "0"),))
+        database.close()
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+    return make
+
+
 @pytest.fixture
 def tracking(
-    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_store: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[mlflow.MlflowClient]:
     """A real MLflow (sqlite and files) in the test's own folder, as in a fresh working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIMELAPSE_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setenv("TIMELAPSE_CLOSE_SECONDS", "2")
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        database.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns" / "0"),))
-    database.close()
+    uri = new_store(tmp_path)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(uri)
     yield mlflow.MlflowClient()
     assert mlflow.active_run() is None, "the test left an MLflow run active"
     mlflow.set_tracking_uri(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -19,7 +20,7 @@ from trl import SFTConfig
 
 import timelapse
 import timelapse_training
-from timelapse import start_run
+from timelapse import load_predictions, start_run
 from timelapse.config.file import load_config
 from timelapse.config.limits import Limits
 from timelapse.config.model import Config, PredictionsConfig
@@ -118,6 +119,33 @@ def test_every_setting_of_generation_is_documented() -> None:
     documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
     own = {each.name for each in fields(GenerationSettings)} - {"template", "autocast", "progress"}
     assert documented == own | {"base_model"}
+
+
+def test_the_loop_of_the_docs_runs(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "eval.jsonl").write_text('{"question": "go", "answer": "went"}\n')
+    tokenizer = make_tokenizer()
+    given = {
+        "model": make_llama(),
+        "tokenizer": tokenizer,
+        "train_dataset": training_set(tokenizer).with_format("torch"),
+    }
+    [code] = blocks(ROOT / "docs" / "trainers.md", "python")
+    exec(compile(code, "trainers.md", "exec"), given)
+    frame = load_predictions("last")
+    assert frame["trigger"].tolist() == ["baseline", "epoch", "epoch"]
+
+
+def test_the_table_of_trainers_is_that_of_the_tests() -> None:
+    spec = importlib.util.spec_from_file_location("trainers_table", ROOT / "docs" / "trainers_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
+    assert page == module.renewed(page), "run: python docs/trainers_table.py"
+    assert page.count("](../tests/training/test_trainers.py)") == 21
+    for cell in module.CELLS:
+        assert (ROOT / cell.test).exists()
 
 
 def test_every_format_is_documented() -> None:

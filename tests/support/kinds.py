@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cells import HALF
+from cells import HALF, KINDS
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from tiny import make_gpt2, make_llama, make_t5, make_tokenizer, training_set
@@ -41,13 +41,9 @@ def settings(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     } | options
 
 
-def lora(target: str = "c_attn") -> LoraConfig:
+def lora() -> LoraConfig:
     return LoraConfig(
-        r=4,
-        lora_dropout=0.1,
-        target_modules=[target],
-        fan_in_fan_out=target == "c_attn",
-        task_type="CAUSAL_LM",
+        r=4, lora_dropout=0.1, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM"
     )
 
 
@@ -96,7 +92,7 @@ def _seq2seq(
     )
 
 
-def _sft(peft: bool = False, **own: Any) -> Builder:
+def _sft(**own: Any) -> Builder:
     def build(
         folder: Path, callbacks: Sequence[TrainerCallback], precision: str, options: dict[str, Any]
     ) -> Trainer:
@@ -106,7 +102,7 @@ def _sft(peft: bool = False, **own: Any) -> Builder:
             args=SFTConfig(**settings(folder, {"max_length": 64, **own, **options})),
             train_dataset=Dataset.from_list(rows),
             processing_class=make_tokenizer(),
-            peft_config=lora() if peft or precision == HALF else None,
+            peft_config=lora() if precision == HALF else None,
             callbacks=list(callbacks),
         )
 
@@ -168,15 +164,21 @@ def _grpo(
     )
 
 
-BUILDERS: dict[str, Builder] = {
-    "Trainer, full": _trainer(lambda model: model),
-    "Trainer, LoRA": _trainer(lambda model: get_peft_model(model, lora())),
-    "Trainer, prompt tuning": _trainer(_prompt_tuned),
-    "Seq2SeqTrainer": _seq2seq,
-    "SFTTrainer, packing": _sft(packing=True),
-    "SFTTrainer, completion-only loss": _sft(completion_only_loss=True),
-    "DPOTrainer": _dpo,
-    "ORPOTrainer": _orpo,
-    "GRPOTrainer": _grpo,
-}
+BUILDERS: dict[str, Builder] = dict(
+    zip(
+        KINDS,
+        (
+            _trainer(lambda model: model),
+            _trainer(lambda model: get_peft_model(model, lora())),
+            _trainer(_prompt_tuned),
+            _seq2seq,
+            _sft(packing=True),
+            _sft(completion_only_loss=True),
+            _dpo,
+            _orpo,
+            _grpo,
+        ),
+        strict=True,
+    )
+)
 """A builder of each kind, by its name in the table."""

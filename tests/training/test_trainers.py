@@ -11,7 +11,7 @@ import mlflow
 import pytest
 import torch
 from batches import stacked
-from cells import BF16, FP32, HALF, MATRIX, ONE_RANK, REFUSED, Cell
+from cells import BF16, FP32, HALF, MATRIX, ONE_RANK, PLAIN, REFUSED, Cell
 from datasets import IterableDataset
 from identity import assert_same, left_by
 from kinds import BUILDERS, settings
@@ -58,7 +58,7 @@ def rounds_of(run_id: str) -> dict[int, str]:
 @pytest.mark.parametrize(
     "cell",
     [cell for cell in ONE_RANK if cell.test == MATRIX and cell.outcome == "works"],
-    ids=lambda cell: f"{cell.trainer}-{cell.precision}",
+    ids=lambda cell: f"{cell.trainer}-{cell.precision}".replace("`", ""),
 )
 def test_the_training_is_the_same_and_its_rounds_are_complete_in_one_run(
     tracking: mlflow.MlflowClient, tmp_path: Path, cell: Cell
@@ -103,8 +103,8 @@ def test_fp16_is_set_aside_on_a_cpu_and_the_rounds_with_it(
     tracking: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
     """accelerate trains in float32 then; answers in another precision would not be the model's."""
-    train("Trainer, full", tmp_path, callback(experiment="plain"))
-    train("Trainer, full", tmp_path, callback(experiment="half"), fp16=True)
+    train(PLAIN, tmp_path, callback(experiment="plain"))
+    train(PLAIN, tmp_path, callback(experiment="half"), fp16=True)
     texts = [load_predictions(experiment=name)["prediction"].tolist() for name in ("plain", "half")]
     assert texts[0] == texts[1]
 

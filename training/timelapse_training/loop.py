@@ -172,9 +172,10 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
         trigger: Trigger | None = "manual" if last is None or self._step > last else None
         if event is not None:
             trigger = self._schedule.due(event, self._step, last)
-        if trigger is not None:
-            session.make_round(self._model, trigger, step=self._step, epoch=self._epoch)
-        return trigger is not None
+        if trigger is None:
+            return False
+        session.make_round(self._model, trigger, step=self._step, epoch=self._epoch)
+        return session.last_round == self._step
 
     def _note(self, step: int, epoch: float | None) -> bool:
         """Remember where the loop is, and return whether an epoch is over."""

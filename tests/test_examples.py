@@ -1,0 +1,148 @@
+"""Each example, run as a user runs it: in a fresh folder, with an MLflow of its own; and what it stores."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import nbformat
+import pytest
+
+from timelapse import load_predictions, names
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+PYTHON = str(Path(sys.executable))
+NOTEBOOK = (
+    "import nbformat, sys; from nbclient import NotebookClient; "
+    "notebook = nbformat.read(sys.argv[1], 4); NotebookClient(notebook, kernel_name='python3').execute(); "
+    "nbformat.write(notebook, 'done.ipynb')"
+)
+pytestmark = pytest.mark.timeout(900)  # a machine that does other things, too
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What an example must leave behind."""
+
+    steps: tuple[int, ...]
+    """The steps of its rounds, in each of its runs."""
+    first: float
+    """The highest share of right answers in the first round."""
+    last: float
+    """The lowest share in the last one."""
+    printed: str
+    """What a user sees."""
+    runs: int = 1
+    """How many runs it makes."""
+
+
+EXAMPLES = {
+    "two_ranks.sh": Example((0, 20, 40, 60), 0.0, 0.9, "brought  brought"),
+    "trainer.py": Example((0, 20, 40, 60), 0.0, 0.9, "brought  brought"),
+    "dpo_trl.py": Example((0, 10, 20), 0.5, 0.9, "goed"),
+    "seq2seq.py": Example((0, 15, 30, 45), 0.0, 0.7, "brought"),
+    "sft_trl.py": Example((0, 20, 40, 60), 0.0, 0.9, "predictions/exact_match {0: 0.0, 20: "),
+    "custom_loop.py": Example((0, 20, 40, 60), 0.0, 0.9, "step 60: loss 0."),
+    "own_inference.py": Example((0, 100, 200), 0.4, 1.0, "TimeoutError: no answer in 30 s"),
+    "notebook.ipynb": Example((0, 50, 100, 150), 0.2, 0.6, "", runs=2),
+}
+"""The examples; those that take longest begin first."""
+
+
+def command(name: str) -> list[str]:
+    file = str(FOLDER / name)
+    if name.endswith(".ipynb"):
+        return [PYTHON, "-c", NOTEBOOK, file]
+    return [file] if name.endswith(".sh") else [PYTHON, file]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("examples")
+
+
+@pytest.fixture(scope="module")
+def outputs(place: Path, new_store: Callable[[Path], str]) -> Iterator[dict[str, Future[str]]]:
+    """What each example prints, two of them at a time."""
+
+    def run(name: str) -> str:
+        folder = place / name
+        folder.mkdir()
+        environment = os.environ | {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "MLFLOW_TRACKING_URI": new_store(folder),
+            "TIMELAPSE_SPOOL": str(folder / "spool"),
+            "TIMELAPSE_CACHE": str(folder / "cache"),
+            "HF_HUB_OFFLINE": "1",
+        }
+        done = subprocess.run(command(name), cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(run, name) for name in EXAMPLES}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_shows_and_stores_what_it_says(
+    place: Path, outputs: dict[str, Future[str]], name: str
+) -> None:
+    expected = EXAMPLES[name]
+    assert expected.printed in outputs[name].result()
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{place / name / 'mlflow.db'}")
+    try:
+        experiments = [found.experiment_id for found in mlflow.MlflowClient().search_experiments()]
+        runs = mlflow.MlflowClient().search_runs(experiments)
+        assert len(runs) == expected.runs
+        for run in runs:
+            assert run.info.status == "FINISHED"
+            failed = name == "own_inference.py"
+            assert run.data.tags[names.TAG_STATUS].startswith("degraded" if failed else "finished")
+            frame = load_predictions(run.info.run_id)
+            right = frame.groupby("step")["exact_match"].mean()
+            assert tuple(right.index) == expected.steps
+            assert right.iloc[0] <= expected.first
+            assert right.iloc[-1] >= expected.last
+            assert frame.groupby("step").size().nunique() == 1
+            assert frame["status"].eq("error").sum() == failed
+            if name == "sft_trl.py":
+                assert run.data.metrics["loss"] < 1
+            if name == "dpo_trl.py":
+                assert frame["reference"].tolist()[:2] == ["went", "sang"]
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_the_notebook_says_the_same_when_it_is_run_again(
+    place: Path, outputs: dict[str, Future[str]]
+) -> None:
+    outputs["notebook.ipynb"].result()
+    stored = nbformat.read(FOLDER / "notebook.ipynb", 4)
+    again = nbformat.read(place / "notebook.ipynb" / "done.ipynb", 4)
+
+    def told(notebook: nbformat.NotebookNode) -> list[str]:
+        return [
+            output.get("text") or output["data"]["text/plain"]
+            for cell in notebook.cells
+            if cell.cell_type == "code"
+            for output in cell.outputs
+            if output.get("name") != "stderr"
+        ]
+
+    assert told(stored) == told(again)
+    assert "forgotten" in "".join(told(stored))
+
+
+def test_every_example_is_run_here_and_says_what_one_sees() -> None:
+    scripts = {file.name for file in FOLDER.iterdir() if file.is_file() and file.name != "tiny_verbs.py"}
+    assert scripts == set(EXAMPLES)
+    for file in FOLDER.glob("*.py"):
+        assert file.read_text(encoding="utf-8").startswith('"""')
