@@ -14,7 +14,7 @@ import timelapse
 from timelapse_training import PredictionRounds
 
 tokenizer, model = make_tokenizer(), make_model()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 loader = torch.utils.data.DataLoader(
     tokenised(tokenizer), batch_size=6, shuffle=True, collate_fn=DataCollatorForSeq2Seq(tokenizer)
 )
@@ -22,7 +22,7 @@ step = 0
 with PredictionRounds(
     ROWS, model, tokenizer, sample_frequency="steps", step_interval=20, max_new_tokens=8
 ) as rounds:
-    for _epoch in range(30):
+    for _epoch in range(40):
         model.train()
         for batch in loader:
             loss = model(**batch).loss

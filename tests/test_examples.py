@@ -48,7 +48,7 @@ EXAMPLES = {
     "dpo_trl.py": Example((0, 10, 20), 0.5, 0.9, "goed"),
     "seq2seq.py": Example((0, 15, 30, 45), 0.0, 0.7, "brought"),
     "sft_trl.py": Example((0, 20, 40, 60), 0.0, 0.9, "predictions/exact_match {0: 0.0, 20: "),
-    "custom_loop.py": Example((0, 20, 40, 60), 0.0, 0.9, "step 60: loss 0."),
+    "custom_loop.py": Example((0, 20, 40, 60, 80), 0.0, 0.9, "step 80: loss 0."),
     "own_inference.py": Example((0, 100, 200), 0.4, 1.0, "TimeoutError: no answer in 30 s"),
     "notebook.ipynb": Example((0, 50, 100, 150), 0.2, 0.6, "", runs=2),
 }
@@ -104,15 +104,14 @@ def test_an_example_shows_and_stores_what_it_says(
         assert len(runs) == expected.runs
         for run in runs:
             assert run.info.status == "FINISHED"
-            failed = name == "own_inference.py"
-            assert run.data.tags[names.TAG_STATUS].startswith("degraded" if failed else "finished")
+            assert run.data.tags[names.TAG_STATUS] == "finished"
             frame = load_predictions(run.info.run_id)
             right = frame.groupby("step")["exact_match"].mean()
             assert tuple(right.index) == expected.steps
             assert right.iloc[0] <= expected.first
             assert right.iloc[-1] >= expected.last
             assert frame.groupby("step").size().nunique() == 1
-            assert frame["status"].eq("error").sum() == failed
+            assert frame["status"].eq("error").sum() == (name == "own_inference.py")
             if name == "sft_trl.py":
                 assert run.data.metrics["loss"] < 1
             if name == "dpo_trl.py":

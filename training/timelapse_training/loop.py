@@ -120,22 +120,24 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
             epoch: Passes over the data done so far, such as `step / len(loader)`. Where rounds follow the
                 epochs, one is due each time this reaches another whole number.
         """
+        before = self._latest
         with self._fence.guard("asking whether a round is due", TRAINING_GOES_ON):
             epoch_is_over = self._note(step, epoch)
-            if self._step == self._start:
-                return self._make("begin")
-            return self._make("step") or (epoch_is_over and self._make("epoch"))
-        return False
+            events: tuple[Event, ...] = ("step", "epoch") if epoch_is_over else ("step",)
+            for event in ("begin",) if self._step == self._start else events:
+                self._make(event)
+        return self._latest != before
 
     def make(self, step: int, epoch: float | None = None) -> bool:
         """Make a round now, whatever the schedule says, and return whether one was made.
 
         A step has one round: at a step that has one, or lies behind the latest, nothing happens.
         """
+        before = self._latest
         with self._fence.guard("making a round of predictions", TRAINING_GOES_ON):
             self._note(step, epoch)
-            return self._make(None)
-        return False
+            self._make(None)
+        return self._latest != before
 
     def close(self) -> None:
         """Make the last round, send what still waits, and end the run if it was opened here."""
@@ -163,19 +165,18 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
         elif session is not None:
             session.close(end_run=self._ends_run)
 
-    def _make(self, event: Event | None) -> bool:
-        """Make the round that an event asks for, or without one any; return whether it was made."""
-        session = self._session
-        if session is None:
-            return False
-        last = session.last_round
+    @property
+    def _latest(self) -> int | None:
+        return None if self._session is None else self._session.last_round
+
+    def _make(self, event: Event | None) -> None:
+        """Make the round that an event asks for, or without one any."""
+        last, session = self._latest, self._session
         trigger: Trigger | None = "manual" if last is None or self._step > last else None
         if event is not None:
             trigger = self._schedule.due(event, self._step, last)
-        if trigger is None:
-            return False
-        session.make_round(self._model, trigger, step=self._step, epoch=self._epoch)
-        return session.last_round == self._step
+        if session is not None and trigger is not None:
+            session.make_round(self._model, trigger, step=self._step, epoch=self._epoch)
 
     def _note(self, step: int, epoch: float | None) -> bool:
         """Remember where the loop is, and return whether an epoch is over."""
