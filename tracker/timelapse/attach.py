@@ -15,6 +15,7 @@ from timelapse import endings, names
 from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
 from timelapse.fence import Fence, attempt, describe, warn
+from timelapse.jobs import job_tags
 from timelapse.lazy import LazyRun
 from timelapse.links import is_default_place
 from timelapse.polite import is_refusal, polite_requests
@@ -25,6 +26,7 @@ from timelapse.scoring.engine import DEFAULT_SCORERS, Judges, warm_up
 from timelapse.scoring.scorer import make_scorers
 from timelapse.scoring.validators import make_validators, spec_of
 from timelapse.writing.client import experiment_named
+from timelapse.writing.entries import pack
 from timelapse.writing.recorder import Recorder
 from timelapse.writing.spool import Header
 from timelapse.writing.sync import deliver_leftovers
@@ -153,7 +155,7 @@ def open_run(
         endings.end_abandoned("another training began before this one came to its end")
     if target.tracking_uri:
         mlflow.set_tracking_uri(target.tracking_uri)
-    uri, offline = mlflow.get_tracking_uri(), _is_offline()
+    uri, offline = mlflow.get_tracking_uri(), is_offline()
     judges = judges or make_judges(None, ())
     known = _known(target, activate=activate)
     if known.run_id and not offline:
@@ -178,6 +180,8 @@ def open_run(
     info = opened.run.info if opened.run else None
     if info is not None:
         recorder.identify(fresh=opened.fresh, run_id=info.run_id, run_name=info.run_name)
+    elif known.run_id:  # MLflow could not be told; the tags of a new run stand in the header
+        recorder.record("numbers", pack({"tags": _tags(target)}))
     run = into or TrainingRun.__new__(TrainingRun)
     experiment_id = info.experiment_id if info else None
     TrainingRun.__init__(run, recorder, uri, experiment_id=experiment_id, fresh=opened.fresh)
@@ -225,17 +229,22 @@ def _header(target: RunTarget, known: _Known, tracking_uri: str, judges: Judges)
         experiment=target.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME"),
         experiment_id=os.environ.get("MLFLOW_EXPERIMENT_ID"),
         run_name=None if known.run_id else name,
-        tags={} if known.run_id else _context_tags(target.tags),
+        tags={} if known.run_id else _context_tags(_tags(target)),
         scorers={name: scorer.spec for name, scorer in judges.scorers.items()},
         validators=[spec_of(validator) for validator in judges.validators.values()],
     )
 
 
-def _context_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+def _tags(target: RunTarget) -> dict[str, str]:
+    """Return the tags of a run, however it begins: the job that it belongs to, and the user's own."""
+    return {**job_tags(), **{str(key): str(value) for key, value in (target.tags or {}).items()}}
+
+
+def _context_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that `mlflow.start_run` would give a run here: user, source, the user's own."""
     from mlflow.tracking.context.registry import resolve_tags
 
-    return {str(key): str(value) for key, value in resolve_tags(dict(tags or {})).items()}
+    return {str(key): str(value) for key, value in resolve_tags(dict(tags)).items()}
 
 
 def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
@@ -246,8 +255,7 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
     with polite_requests(retries=3), untouched_random_state():
         active = mlflow.active_run()
         if known.run_id:
-            _check_not_deleted(known.run_id)
-            _dress(target, known.run_id)
+            _dress(target, _run_in_use(known.run_id))
             if known.owned:  # a sync of the process that had it before must not end it
                 mlflow.MlflowClient().set_tag(known.run_id, names.TAG_TOKEN, token)
         if known.active:
@@ -273,29 +281,40 @@ def _start(target: RunTarget, token: str, experiment_id: str | None) -> Run:
         return mlflow.start_run(
             experiment_id=experiment_id,
             run_name=target.run_name,
-            tags={**(target.tags or {}), names.TAG_TOKEN: token},
+            tags={**_tags(target), names.TAG_TOKEN: token},
             nested=target.nested,
         )
 
 
-def _check_not_deleted(run_id: str) -> None:
-    """Raise if a run is in the waste bin: MLflow calls that an internal error, as if waiting would help."""
+def _run_in_use(run_id: str) -> Run:
+    """Return a run, but none from the waste bin: MLflow calls that an internal error, as if it could pass."""
     from mlflow import MlflowClient, MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_STATE
 
-    if MlflowClient().get_run(run_id).info.lifecycle_stage == "deleted":
+    run = MlflowClient().get_run(run_id)
+    if run.info.lifecycle_stage == "deleted":
         raise MlflowException(f"the run {run_id} has been deleted", INVALID_STATE)
+    return run
 
 
-def _dress(target: RunTarget, run_id: str) -> None:
-    """Give an existing run the tags that were asked for; its name and experiment stay as they are."""
+def _dress(target: RunTarget, run: Run) -> None:
+    """Give an existing run the tags that it should have; its name and experiment stay as they are."""
     import mlflow
 
-    for key, value in (target.tags or {}).items():
-        mlflow.MlflowClient().set_tag(run_id, key, value)
-    ignored = [name for name in ("run_name", "experiment") if getattr(target, name)]
+    client = mlflow.MlflowClient()
+    for key, value in _tags(target).items():
+        client.set_tag(run.info.run_id, key, value)
+    other_name = target.run_name is not None and target.run_name != run.info.run_name
+    other_experiment = (
+        target.experiment is not None
+        and target.experiment != client.get_experiment(run.info.experiment_id).name
+    )
+    ignored = [name for name, other in (("run_name", other_name), ("experiment", other_experiment)) if other]
     if ignored:
-        warn(f"{' and '.join(ignored)} have no effect: the run {run_id} exists already, and keeps its own.")
+        warn(
+            f"{' and '.join(ignored)} have no effect: the run {run.info.run_id} exists already, and keeps "
+            "its own."
+        )
 
 
 def _record_origin(run: TrainingRun, config: Config | Mapping[str, Any] | None) -> None:
@@ -315,5 +334,6 @@ def _record_origin(run: TrainingRun, config: Config | Mapping[str, Any] | None) 
         run.log_params(flat(redact(config)))
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
+    """Return whether the user wants nothing to be sent: `TIMELAPSE_OFFLINE`."""
     return os.environ.get("TIMELAPSE_OFFLINE", "").lower() in ("1", "true", "yes", "on")

@@ -13,6 +13,7 @@ ROUNDS_FILE = "rounds.parquet"
 LATEST_FILE = "latest.json"
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
+LAUNCH_LOG_FILE = "launch.log"
 
 # Tags of a run.
 TAG_SCHEMA = "timelapse.schema"
@@ -25,12 +26,21 @@ TAG_SCORES = "timelapse.scores."
 TAG_SYNC = "timelapse.sync"
 TAG_TOKEN = "timelapse.token"  # noqa: S105 - no secret: it marks a run as made by one spool
 TAG_COMMAND = "timelapse.command"
+TAG_JOB = "timelapse.job_id"
+TAG_JOB_USER = "timelapse.job_user_id"
+TAG_LAUNCHER = "timelapse.launcher"
+TAG_LOG_TAIL = "timelapse.log_tail"
 TAG_COMMIT = "mlflow.source.git.commit"
 
 # Tags of a logged model that stands for a checkpoint.
 TAG_CHECKPOINT = "timelapse.checkpoint"
 TAG_CHECKPOINT_STEP = "timelapse.step"
 TAG_CHECKPOINT_ATTEMPT = "timelapse.attempt"
+
+# What a scheduler tells a job, as environment variables. The token is the job's own: we never store it.
+JOB_ID = "JOB_ID"
+JOB_USER_ID = "JOB_USER_ID"
+JOB_TOKEN = "JOB_TOKEN"  # noqa: S105 - the name of a variable
 
 # Parameters of ours stand under a prefix: Transformers logs every training argument by its bare name.
 PARAM_PREFIX = "timelapse."

@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 REDACTED = "***"
 
@@ -86,6 +87,7 @@ _URL_LOGIN = re.compile(
     r"""(?<=://)[^\s/?#'":]*:(?![0-9]+[/?#])[^\s'"]*@ | (?:(?<=http://)|(?<=https://))[^\s/?#'":]+@""",
     re.VERBOSE,
 )
+_URL_PASSWORD = re.compile(r"""://[^\s/?#'":@]*:(?P<password>[^\s'"]+)@""")
 _URL_SIGNATURE = re.compile(r"""(?P<start>[?&](?:[\w.-]+[_-])?sig(?:nature)?=)[^\s&;#'"]+""", re.IGNORECASE)
 _BASIC_LOGIN = re.compile(r"""\b[Bb]asic\s+(?P<code>[A-Za-z0-9+/_-]{4,}={0,2})""")
 _ASSIGNMENT = re.compile(r"""(?P<start>(?P<name>[A-Za-z][\w.-]*)=)(?:"[^"]*"|'[^']*'|[^\s&;,"'{}()]+)""")
@@ -118,6 +120,26 @@ def redact_text(text: str) -> str:
     return _JSON_ENTRY.sub(_redact_assignment, text)
 
 
+def secret_values(value: Any) -> set[str]:
+    """Return the texts in nested mappings and lists that are secrets, to find them wherever else they stand.
+
+    Those whose key names a secret, and the passwords of URLs, as written and decoded.
+    """
+    if isinstance(value, str):
+        passwords = {match["password"] for match in _URL_PASSWORD.finditer(value)}
+        return passwords | {unquote(password) for password in passwords}
+    if isinstance(value, Mapping):
+        found = set()
+        for key, item in value.items():
+            name = value.get("name") if key == "value" else key
+            secret = isinstance(name, str) and is_secret_key(name)
+            found |= _texts(item) if secret else secret_values(item)
+        return found
+    if isinstance(value, list | tuple):
+        return {secret for item in value for secret in secret_values(item)}
+    return set()
+
+
 def without_credentials(text: str) -> str:
     """Return a URI, or a text with URIs, without the `user:password@` that they may hold."""
     return _URL_LOGIN.sub("", text)
@@ -134,6 +156,15 @@ def is_secret_key(key: str) -> bool:
         (_is_secret_word(word) and not _is_model_token(before, word, after)) or (word, after) in _SECRET_PAIRS
         for before, word, after in zip(preceding, words, following, strict=True)
     )
+
+
+def _texts(value: Any) -> set[str]:
+    """Return all texts and numbers in nested mappings and lists, as texts."""
+    if isinstance(value, Mapping):
+        return {text for item in value.values() for text in _texts(item)}
+    if isinstance(value, list | tuple):
+        return {text for item in value for text in _texts(item)}
+    return set() if value is None or isinstance(value, bool) else {str(value)}
 
 
 def _is_secret_word(word: str) -> bool:

@@ -1,0 +1,48 @@
+"""Secrets in what a child process says: found by their value, and by their look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from timelapse import names
+from timelapse.config.redact import REDACTED, redact_text, secret_values
+
+FEWEST_CHARACTERS = 6
+"""Shorter values (`true`, `1234`) stand in too many words; `JOB_TOKEN` is masked however short it is."""
+LONGEST_KEY = 250
+"""Lines of a private key at most: what only looks like the beginning of one shall not hide a whole log."""
+_KEY_BEGINS, _KEY_ENDS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----"), "-----END "
+
+
+def known_secrets(environment: Mapping[str, str], *settings: Any) -> set[str]:
+    """Return the values that must never be stored: lines of secrets in an environment and in settings."""
+    values = secret_values(environment).union(*(secret_values(each) for each in settings))
+    lines = {line.strip() for value in values for line in value.splitlines()}
+    token = environment.get(names.JOB_TOKEN, "").strip()
+    return {line for line in lines if len(line) >= FEWEST_CHARACTERS} | ({token} if token else set())
+
+
+def masker(secrets: Collection[str]) -> Callable[[str], str]:
+    """Return a function that takes the lines of one stream in order and returns them with secrets as `***`.
+
+    It remembers that a private key has begun, whose lines have no look of their own.
+    """
+    longest_first = sorted(secrets, key=len, reverse=True)
+    known = re.compile("|".join(map(re.escape, longest_first))) if secrets else None
+    key_lines = 0  # how many more may belong to a private key
+
+    def masked(line: str) -> str:
+        nonlocal key_lines
+        in_key = key_lines > 0
+        begun = _KEY_BEGINS.search(line)
+        if begun and _KEY_ENDS not in line[begun.end() :]:
+            key_lines = LONGEST_KEY
+        elif in_key:
+            key_lines = 0 if _KEY_ENDS in line else key_lines - 1
+        if in_key:
+            return REDACTED
+        return redact_text(known.sub(REDACTED, line) if known else line)
+
+    return masked
