@@ -260,14 +260,14 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             seconds: How long to wait for an MLflow that takes nothing; 15 (`TIMELAPSE_CLOSE_SECONDS`) by
                 default.
         """
-        return self._recorder.settle(_patience() if seconds is None else seconds, rest=False)
+        return self._recorder.settle(close_patience() if seconds is None else seconds, rest=False)
 
     def complete(self) -> None:
         """Send what still waits, and complete the predictions. The MLflow run stays open."""
         if not self._unfinished:
             return
         self._tag({names.TAG_STATUS: self._final_status()})
-        self._unfinished = not self._recorder.settle(_patience(), rest=True)
+        self._unfinished = not self._recorder.settle(close_patience(), rest=True)
         self._say_what_waits()
 
     def where(self) -> str:
@@ -302,7 +302,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         if self._unwatch is not None:
             self._unwatch()
         if self._recorder.forked:  # the run is the parent's to end
-            self._recorder.close(done=self._recorder.settle(_patience(), rest=False))
+            self._recorder.close(done=self._recorder.settle(close_patience(), rest=False))
             return
         with self.fence.guard("ending the run", "`timelapse sync` does what is left to do."):
             final = f"failed: {reason}" if reason else self._final_status()
@@ -389,7 +389,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
     def _close(self, status: str, seconds: float | None) -> None:
         """Have everything sent, the end of the run last; where that fails the end goes before the rounds."""
-        patience = _patience() if seconds is None else seconds / 2
+        patience = close_patience() if seconds is None else seconds / 2
         longest = LONGEST_CLOSE_SECONDS if seconds is None else patience
         if self.owned:
             end = {"status": status, "time": time.time_ns() // 1_000_000}
@@ -451,7 +451,8 @@ def _sum(column: pa.ChunkedArray) -> float:
     return float(pc.sum(column).as_py() or 0.0)
 
 
-def _patience() -> float:
+def close_patience() -> float:
+    """Return how long the end of a run waits for an MLflow that takes nothing, in seconds."""
     text = os.environ.get("TIMELAPSE_CLOSE_SECONDS", "")
     try:
         return max(0.0, float(text))

@@ -16,6 +16,7 @@ from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.links import is_default_place, run_link
 from timelapse.polite import polite_requests
 from timelapse.provenance import command_line
+from timelapse.run import close_patience
 from timelapse.scoring.engine import Judges
 from timelapse.writing.client import experiment_named, find_created
 from timelapse.writing.entries import pack
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 60.0
 """How often the run says that its launcher is at work, and gets the log so far."""
 CREATION_SECONDS = 30.0
-END_SECONDS = 15.0
-"""How long the end waits for an MLflow that takes nothing; the rest is left to `timelapse sync`."""
 _OVER = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -130,7 +129,8 @@ class LaunchRun:
 
         What the child has said of its end itself is kept, unless it contradicts how it ended.
         """
-        for outcome in sync(self._client, folders=left_folders(self.run_id, but=self._recorder.folder)):
+        left = left_folders(self.run_id, but=self._recorder.folder)
+        for outcome in sync(self._client, folders=left, patience=close_patience()):
             if outcome.state != "sent":
                 warn(f"The training left something in {outcome.folder}: {outcome.reason}.")
         with polite_requests(retries=2):
@@ -157,7 +157,7 @@ class LaunchRun:
         self._recorder.close(done=error is None)  # else `timelapse sync` ends it
 
     def _settle(self) -> None:
-        done = self._recorder.settle(END_SECONDS, rest=False)
+        done = self._recorder.settle(close_patience(), rest=False)
         if not done:  # the artifact store may be away while the run can be ended
             done = self._recorder.settle(2.0, rest=False, end_now=True)
         if not done:
@@ -231,4 +231,6 @@ def experiment_of(client: MlflowClient, name: str | None) -> str:
     In MLflow's order: the name (of the configuration), `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID`.
     """
     name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    return experiment_named(client, name) if name else os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+    if name:
+        return experiment_named(client, name)
+    return str(client.get_experiment(os.environ.get("MLFLOW_EXPERIMENT_ID") or "0").experiment_id)

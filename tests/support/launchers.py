@@ -1,0 +1,50 @@
+"""A warm template of launchers: it has imported everything, and forks one at a word.
+
+Reads one JSON object a line from stdin: `name` (its output goes to NAME.out and NAME.err), `environment` and
+the arguments of `timelapse_training.launch.launch`; answers each with the process id. `{"wait": PID}` is
+answered with the exit code, below 0 for a signal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import alembic.command  # noqa: F401 - warm
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - warm
+
+import timelapse.writing.artifacts  # noqa: F401 - warm
+from timelapse_training.launch import launch
+from timelapse_training.launching.record import LaunchRun
+
+
+def become_launcher(name: str, environment: dict[str, str], arguments: dict[str, Any]) -> None:
+    for stream, kind in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+    os.environ.update(environment)
+    if arguments.pop("fails", False):
+        LaunchRun.beat = lambda run, log: 1 / 0  # type: ignore[assignment, return-value, method-assign]
+    sys.exit(launch(**arguments))
+
+
+def main() -> None:
+    assert "torch" not in sys.modules, "a launcher stands beside a training, and shall be small"
+    print("warm", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+            continue
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            become_launcher(request.pop("name"), request.pop("environment"), request)
+        print(child, flush=True)
+
+
+if __name__ == "__main__":
+    os.chdir(Path(sys.argv[1]))
+    main()
