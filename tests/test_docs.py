@@ -27,6 +27,7 @@ from timelapse.config.model import Config, PredictionsConfig
 from timelapse.formats.adapters import FORMATS
 from timelapse.names import TAG_STATUS
 from timelapse_training import GenerationSettings
+from timelapse_training.cli.launch import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -210,3 +211,15 @@ def test_the_commands_of_the_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.M)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.findall(r"^make (\w+)", ci, re.M) == ["check", "test", "demo"]
+
+
+def test_every_option_of_the_launcher_is_documented() -> None:
+    text = (ROOT / "docs" / "launching.md").read_text(encoding="utf-8")
+    options = {word for parameter in launch.params for word in parameter.opts if word.startswith("--")}
+    assert options <= set(re.findall(r"(?<=[ `])--[\w-]+", text))
+    shown = re.findall(
+        r"^timelapse launch (.*)$", "".join(blocks(ROOT / "docs" / "launching.md", "console")), re.M
+    )
+    assert shown
+    for line in shown:
+        launch.make_context("launch", line.split())  # click refuses what it does not know

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from timelapse_training.launching.claims import at_work, check_job_id, runs_of_j
 from timelapse_training.launching.ended import Ended
 from timelapse_training.launching.log import LONGEST_LINE, JobLog
 from timelapse_training.launching.masking import LONGEST_KEY, known_secrets, masker
+from timelapse_training.launching.record import LaunchRun, NewRun
 
 
 def logged(*pieces: bytes, secrets: tuple[str, ...] = ()) -> str:
@@ -182,18 +184,64 @@ def test_a_process_at_work_on_this_machine_holds_its_run(tracking: mlflow.Mlflow
     assert (at_work(run), run.info.status) == (None, "KILLED")
 
 
-def test_without_mlflow_nothing_is_started(
-    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
     (tmp_path / "train.jsonl").write_text('{"question": "go", "answer": "went"}\n')
     (tmp_path / "config.yaml").write_text("model: m\ndata: {train: train.jsonl}\n")
+    return tmp_path / "config.yaml"
+
+
+def test_of_two_launches_at_the_same_moment_not_both_start(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    create = LaunchRun.create
+
+    def create_beside_another(client: mlflow.MlflowClient, new: NewRun) -> LaunchRun:
+        make_run(client)  # behind our search for one
+        return create(client, new)
+
+    monkeypatch.setattr(LaunchRun, "create", create_beside_another)
+    with pytest.raises(RunError, match=r"launched at this very moment; nothing was started\.$"):
+        launch(config, job_id="42", command=["touch", "started"])
+    assert not (config.parent / "started").exists()
+    assert len(tracking.search_runs(["0"])) == 1, "ours is deleted"
+    assert not list((config.parent / "spool").glob("*"))
+
+
+def test_the_handlers_of_signals_are_given_back(tracking: mlflow.MlflowClient, config: Path) -> None:
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+    before = handlers()
+    assert launch(config, command=["true"]) == 0
+    assert handlers() == before
+    assert [run.info.status for run in tracking.search_runs(["0"])] == ["FINISHED"]
+
+
+def test_a_run_that_is_named_is_gone_on_in(
+    tracking: mlflow.MlflowClient, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = tracking.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    assert launch(config, job_id="43", command=["false"]) == 1
+    [run] = tracking.search_runs(["0"])
+    assert (run.info.run_id, run.info.status, run.data.tags[names.TAG_JOB]) == (run_id, "FAILED", "43")
+    spool = Spool.create(Header(run_id, tracking.tracking_uri, owned=True, start_time=1))
+    with pytest.raises(RunError, match=f"The run {run_id} is being written to"):
+        launch(config, command=["true"])
+    spool.close(remove=True)
+
+
+def test_without_mlflow_nothing_is_started(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: Path
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         away = [f"tracking.uri=http://127.0.0.1:{probe.getsockname()[1]}"]
     with pytest.raises(RunError, match="does not answer"):
-        launch("config.yaml", overrides=away, command=["touch", "started"])
+        launch(config, overrides=away, command=["touch", "started"])
     monkeypatch.setenv("TIMELAPSE_OFFLINE", "1")
     with pytest.raises(RunError, match="TIMELAPSE_OFFLINE is set, but a launch makes its run first"):
-        launch("config.yaml", command=["touch", "started"])
+        launch(config, command=["touch", "started"])
     assert not (tmp_path / "started").exists()
     assert not list((tmp_path / "spool").glob("*"))
