@@ -504,6 +504,7 @@ def the_runs(client: mlflow.MlflowClient) -> list[Any]:
     return list(client.search_runs(experiments))
 
 
+@pytest.mark.timeout(600)
 def test_the_real_training_is_launched(project: Path, tracking: mlflow.MlflowClient) -> None:
     result = CliRunner().invoke(
         launch_command, [str(project / "config.yaml"), "--job-id", "42", "--user", "ada", "--set", "seed=5"]
@@ -548,6 +549,7 @@ def test_a_mistake_is_told_before_any_run_is_made(
     assert tracking.get_experiment_by_name("verbs") is None
 
 
+@pytest.mark.timeout(600)
 def test_mlflow_run_trains_in_the_run_that_mlflow_has_made(
     project: Path, tracking: mlflow.MlflowClient
 ) -> None:
