@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from torch import distributed
 from transformers import IntervalStrategy
 
 from timelapse.analysis.learning import score_means
@@ -90,15 +89,6 @@ class EvalScore:
         """Enter the score of a step into an evaluation's metrics, and remember it."""
         self._known = (step, value)
         metrics[self.metric] = value
-
-
-def of_rank_0(value: float) -> float:
-    """Return rank 0's value on every rank: each of them decides by it which checkpoint is the best."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return value
-    values = [value]
-    distributed.broadcast_object_list(values, src=0)
-    return values[0]
 
 
 def check_eval_score(config: PredictionsConfig, args: TrainingArguments, state: TrainerState) -> None:

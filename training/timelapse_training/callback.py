@@ -19,18 +19,16 @@ from timelapse.samples import SampleSet
 from timelapse.schedule import Event, Schedule
 from timelapse.selection import ChosenSet, select_sets
 from timelapse_training.base_model import check_base_model
-from timelapse_training.best import EvalScore, check_direction, check_eval_score, is_evaluation, of_rank_0
+from timelapse_training.best import EvalScore, check_direction, check_eval_score, is_evaluation
 from timelapse_training.budget import Budget, Clock, budget_of
 from timelapse_training.checkpoints import checkpoint_folder, marked_run
+from timelapse_training.distributed import Ranks
 from timelapse_training.generation import GenerationSettings
-from timelapse_training.preparing import (
-    check_can_answer,
-    decoding_of,
-    next_attempt,
-    schedule_of,
-)
+from timelapse_training.meeting import open_on_ranks
+from timelapse_training.preparing import check_can_answer, decoding_of, next_attempt, schedule_of
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
+from timelapse_training.sharding import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +51,9 @@ class PredictionsCallback(TrainerCallback):
           failed round leaves such rows for every sample, and the run's tag `timelapse.status` says so.
         - A mistake that makes it useless (a missing file, a schedule that never fires) is an error
           *before* the first step.
-        - Rank 0 generates and writes; the other ranks wait at their next collective operation. Weights
-          sharded over ranks (FSDP, DeepSpeed) are not gathered: predictions are then off, and say so.
+        - Every rank of a DDP or FSDP training answers its part of the samples, and rank 0 writes; give the
+          callback on every rank. A rank that fails leaves rows with its error, and no rank waits for it.
+          Under DeepSpeed ZeRO-3 and tensor parallelism predictions are off, and say so (docs/ranks.md).
 
     The cost is the generation itself: samples times new tokens, batched. It is stored with each round as
     `predictions/seconds` and `predictions/share_of_training_time`.
@@ -101,7 +100,7 @@ class PredictionsCallback(TrainerCallback):
         self._target = RunTarget(run_id=run_id, experiment=experiment)
         self._fence = Fence()
         self._sessions: list[Session] = []
-        self._trains = False
+        self._ranks: Ranks | None = None
         self._epoch_over_at: int | None = None
         self._saved: tuple[int, Path] | None = None
         self._score: EvalScore | None = None
@@ -118,44 +117,21 @@ class PredictionsCallback(TrainerCallback):
         if self._score is not None:
             self._score.begin()
             check_direction(self._score, args)
-            if sharding := _sharding(args):
+            if reason := refusal(args, kwargs["model"]):
                 raise ConfigError(
-                    f"predictions.eval_score: weights sharded by {sharding} are not gathered, so there would "
-                    "be no score to choose the best model by. Remove eval_score, or the sharding."
+                    f"predictions.eval_score: there would be no score to choose the best model by, because "
+                    f"{reason}. Or remove eval_score."
                 )
-        self._trains = True
-        if not state.is_world_process_zero:
-            return
-        for schedule in self._schedules:
-            _check_schedule(schedule, args, state)
-        if self.config.base_model:
-            check_base_model(extract_model_from_parallel(kwargs["model"], keep_torch_compile=False))
-        check_can_answer(kwargs["model"])
         self._epoch_over_at = None
-        tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
-        run = self._run or self._open_run(args, state)
-        if sharding := _sharding(args):
-            run.disable(f"weights sharded by {sharding}")
-            self._fence.report("making predictions", f"weights sharded by {sharding}", TRAINING_GOES_ON)
-            return
-        clock = Clock()
-        self._sessions = [
-            Session(
-                chosen.samples,
-                run,
-                tokenizer,
-                generation_settings(chosen.config, args),
-                self._fence,
-                next_attempt(run, chosen.samples, state.global_step, ours=self._run is None),
-                clock=clock,
-                budget=self._budget(chosen),
-            )
-            for chosen in self._chosen
-        ]
-        for session, schedule in zip(self._sessions, self._schedules, strict=True):
-            session.open(schedule.describe())
-        for session in self._sessions if self.config.base_model else ():
-            session.make_base_round(kwargs["model"], step=state.global_step, epoch=state.epoch)
+        self._ranks, sessions = open_on_ranks(
+            lambda ranks: self._open_sessions(args, state, kwargs, ranks),
+            lambda: self._text_tokenizer(kwargs.get("processing_class")),
+            self._fence,
+            patience=args.ddp_timeout,
+        )
+        self._sessions = sessions or []
+        if self._ranks is not None and self.config.base_model:
+            self._ranks.together(lambda: self._make_base_rounds(state, kwargs), kwargs["model"])
         self._event("begin", state, kwargs)
 
     def on_step_end(
@@ -234,37 +210,84 @@ class PredictionsCallback(TrainerCallback):
         # With load_best_model_at_end the weights are by now those of an earlier step.
         if not (args.load_best_model_at_end and state.best_model_checkpoint):
             self._event("end", state, kwargs)
-        self._trains = False
         if self._sessions:
             self._sessions[0].close(end_run=self._run is None)
             self._sessions = []
+        if self._ranks is not None:
+            self._ranks.close()
+            self._ranks = None
+
+    def _open_sessions(
+        self, args: TrainingArguments, state: TrainerState, kwargs: dict[str, Any], ranks: Ranks
+    ) -> list[Session] | None:
+        """Open the run and what makes its rounds, on rank 0; None if this model cannot answer."""
+        for schedule in self._schedules:
+            _check_schedule(schedule, args, state)
+        bare = extract_model_from_parallel(kwargs["model"], keep_torch_compile=False)
+        check_can_answer(bare)
+        if self.config.base_model:
+            check_base_model(bare)
+        tokenizer = self._text_tokenizer(kwargs.get("processing_class"))
+        run = self._run or self._open_run(args, state)
+        if reason := refusal(args, kwargs["model"]):
+            run.disable(reason)
+            self._fence.report("making predictions", reason, TRAINING_GOES_ON)
+            return None
+        clock = Clock()
+        sessions = [
+            Session(
+                chosen.samples,
+                run,
+                tokenizer,
+                generation_settings(chosen.config, args),
+                self._fence,
+                next_attempt(run, chosen.samples, state.global_step, ours=self._run is None),
+                clock=clock,
+                budget=self._budget(chosen),
+                ranks=ranks,
+            )
+            for chosen in self._chosen
+        ]
+        for session, schedule in zip(sessions, self._schedules, strict=True):
+            session.open(schedule.describe())
+        return sessions
 
     def _event(self, event: Event, state: TrainerState, kwargs: dict[str, Any]) -> None:
+        """Make the rounds that may be due. The ranks meet wherever one may be: that hangs on nothing else."""
+        due = any(schedule.due(event, state.global_step, None) for schedule in self._schedules)
+        if self._ranks is not None and due:
+            self._ranks.together(lambda: self._make_rounds(event, state, kwargs), kwargs["model"])
+        self._link(state)
+
+    def _make_rounds(self, event: Event, state: TrainerState, kwargs: dict[str, Any]) -> None:
         """Make the rounds that are due, one sample set after the other."""
-        # There are no sessions outside a training.
-        for session, schedule in zip(self._sessions, self._schedules, strict=False):
+        for session, schedule in zip(self._sessions, self._schedules, strict=True):
             trigger = schedule.due(event, state.global_step, session.last_round)
             if trigger is not None:
                 session.make_round(kwargs["model"], trigger, step=state.global_step, epoch=state.epoch)
-        self._link(state)
+
+    def _make_base_rounds(self, state: TrainerState, kwargs: dict[str, Any]) -> None:
+        for session in self._sessions:
+            session.make_base_round(kwargs["model"], step=state.global_step, epoch=state.epoch)
 
     def _score_evaluation(
         self, metrics: dict[str, float], state: TrainerState, kwargs: dict[str, Any]
     ) -> None:
         """Put the score of this step's answers into an evaluation's metrics, on every rank."""
         score, step = self._score, state.global_step
-        if score is None or not self._trains:
+        if score is None or self._ranks is None:
             return
         value = score.known_at(step)
         if value is None:
-            value = of_rank_0(self._scored(score, state, kwargs) if self._sessions else math.nan)
+            told = self._ranks.together(lambda: self._scored(score, state, kwargs), kwargs["model"])
+            value = told.get(score.name, math.nan)
         score.put(metrics, step, value)
 
-    def _scored(self, score: EvalScore, state: TrainerState, kwargs: dict[str, Any]) -> float:
+    def _scored(self, score: EvalScore, state: TrainerState, kwargs: dict[str, Any]) -> dict[str, float]:
         session = self._sessions[0]
         if session.last_round != state.global_step:
             session.make_round(kwargs["model"], "eval", step=state.global_step, epoch=state.epoch)
-        return score.compute(session.latest, state.global_step)
+        return {score.name: score.compute(session.latest, state.global_step)}
 
     def _link(self, state: TrainerState) -> None:
         """Link the checkpoint of this step, once it is there and so is a round; either may come first."""
@@ -318,10 +341,3 @@ def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> G
 def _stops(state: TrainerState, control: TrainerControl) -> bool:
     """Return whether the step just done is the last one."""
     return control.should_training_stop or state.global_step >= state.max_steps
-
-
-def _sharding(args: TrainingArguments) -> str | None:
-    """Return what splits the weights over ranks, if anything does."""
-    if args.deepspeed:
-        return "DeepSpeed"
-    return "FSDP" if args.fsdp else None

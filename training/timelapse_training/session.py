@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from accelerate.utils import extract_model_from_parallel
 from tqdm.auto import tqdm
 
 from timelapse.fence import Fence, attempt, warn
@@ -15,7 +14,8 @@ from timelapse.names import DEFAULT_SET
 from timelapse_training.base_model import base_set
 from timelapse_training.budget import Budget, Clock, nested, with_skipped
 from timelapse_training.checkpoints import mark_run
-from timelapse_training.generation import GenerationSettings, failed_round, generate
+from timelapse_training.distributed import Alone, Ranks
+from timelapse_training.generation import GenerationSettings, failed_round
 from timelapse_training.memory import BatchLimits
 from timelapse_training.prompts import render, template_fingerprint
 
@@ -58,6 +58,8 @@ class Session:
     """Measures the rounds' share of the training's time; None outside a training."""
     budget: Budget = field(default_factory=Budget)
     """What rounds may cost."""
+    ranks: Ranks = field(default_factory=Alone)
+    """The processes of the training, which answer together."""
     last_round: int | None = field(default=None, init=False)
     """The step of the latest round."""
     latest: Round | None = field(default=None, init=False)
@@ -157,8 +159,8 @@ class Session:
         base_model: bool = False,
     ) -> Round:
         def answer() -> Round:
-            return generate(
-                extract_model_from_parallel(model, keep_torch_compile=False),
+            return self.ranks.generate(
+                model,
                 self.tokenizer,
                 samples,
                 self.settings,
