@@ -205,6 +205,21 @@ def test_a_model_that_fails_on_references_still_answers() -> None:
     assert [loss is None for loss in found] == [False, True, False, False]
 
 
+def test_nothing_is_computed_for_samples_that_cannot_be_answered() -> None:
+    model, tokenizer = make_llama(), make_tokenizer()
+    calls: list[int] = []
+
+    def hurt(_module: Any, _args: Any, _kwargs: Any) -> None:
+        calls.append(1)
+        raise RuntimeError("no inference today")
+
+    handle = model.register_forward_pre_hook(hurt, with_kwargs=True)
+    rows = generate(model, tokenizer, make_samples("go", "be"), SETTINGS).predictions
+    handle.remove()
+    assert [(row.status, row.reference_nll) for row in rows] == [("error", None)] * 2
+    assert len(calls) == 3  # the batch, then one by one
+
+
 def test_a_token_that_the_model_does_not_know_never_reaches_it() -> None:
     model, tokenizer = make_llama(vocab_size=100), make_tokenizer()
     sample = replace(make_samples("go")[0], reference="ÿ")

@@ -73,7 +73,9 @@ def generate(
         prompts = answering.prompts(samples)
         rows = answering.rows(samples, prompts, limits.answers, f"predictions at step {step}")
         if settings.reference_nll:
-            losses = ReferenceLoss(answering, limits.references).by_sample(samples, prompts)
+            answered = {row.sample_id for row in rows if row.status == "ok"}  # what fails there fails here
+            asked = [sample for sample in samples if sample.sample_id in answered]
+            losses = ReferenceLoss(answering, limits.references).by_sample(asked, prompts)
             rows = [replace(row, reference_nll=losses.get(row.sample_id)) for row in rows]
     return Round(
         step,

@@ -88,7 +88,7 @@ class ReferenceLoss:
             else:
                 losses[reference.sample_id] = loss
         if errors:
-            reason = describe(errors[0])
+            reason = describe(errors[0]).rstrip(".")
             warn(f"Computing reference losses failed: {reason}. The answers are stored without them.")
         return losses
 
