@@ -88,6 +88,9 @@ def whole_model(model: nn.Module) -> Iterator[Any]:
     aside. So ranks may make different numbers of forward passes, and one may fail without the others waiting
     for it. Nothing is written back: the shards are what they were.
     """
+    if not torch.distributed.is_initialized():
+        yield extract_model_from_parallel(model, keep_torch_compile=False)
+        return
     with ExitStack() as stack:
         if isinstance(model, FullyShardedDataParallel):
             stack.enter_context(
