@@ -18,6 +18,7 @@ PRECISIONS = (FP32, BF16, FP16, HALF, FOUR_BIT, EIGHT_BIT)
 
 MATRIX = "tests/training/test_trainers.py"
 LOOP_TEST = "tests/training/test_loop.py"
+RANKS_TEST = "tests/training/test_ranks.py"
 ON_GPU = "tests/gpu/test_precisions.py"
 
 LOOP = "none: `PredictionRounds`"
@@ -35,6 +36,12 @@ KINDS = (
     "`GRPOTrainer`",
 )
 """The keys of `kinds.BUILDERS`."""
+
+_ZERO_3 = (
+    "DeepSpeed ZeRO-3 keeps the weights in pieces that cannot be put together for a round; use ZeRO-2 or "
+    "FSDP, or answer from the saved checkpoints afterwards"
+)
+_TENSOR_PARALLEL = "tensor parallelism splits each layer over the ranks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,12 @@ ONE_RANK = (
 )
 """One process."""
 
-SEVERAL_RANKS: tuple[Cell, ...] = ()
+SEVERAL_RANKS = (
+    *(Cell(PLAIN, FP32, f"2, {how}", "works", RANKS_TEST) for how in ("DDP", "FSDP1", "FSDP2")),
+    *(Cell(LORA, FP32, f"2, {how}", "works", RANKS_TEST) for how in ("DDP", "FSDP2")),
+    Cell("any", FP32, "ZeRO-3", "refused", RANKS_TEST, _ZERO_3),
+    Cell("any", FP32, "tensor parallel", "refused", RANKS_TEST, _TENSOR_PARALLEL),
+)
 """Several processes; each cell names the test that starts them."""
 
 CELLS = (*ONE_RANK, *SEVERAL_RANKS)
