@@ -65,8 +65,9 @@ def test_the_code_of_the_readme_runs_from_top_to_bottom(
     }
     for code in blocks(ROOT / "README.md", "python"):
         exec(compile(code, "README.md", "exec"), given)
-    assert given["df"]["prompt"].tolist() == ["go", "be"] * 2
-    assert sorted(set(given["df"]["step"])) == [0, 2]
+    assert given["df"]["prompt"].tolist() == ["go", "be"] * 3
+    assert sorted(set(given["df"]["step"])) == [0, 50, 100]  # of the loop; before it, the trainer's
+    assert sorted(set(load_predictions(experiment="Default", rounds=[0, 2])["step"])) == [0, 2]
 
 
 @pytest.mark.parametrize("page", ["samples.md"])
