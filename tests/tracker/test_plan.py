@@ -228,7 +228,7 @@ def test_answers_are_as_long_as_their_references_once_the_model_has_learned_to_s
 
 
 def test_seconds_are_those_of_padded_prompts_and_of_the_longest_answer_of_each_batch() -> None:
-    config = predicted(make_config(num_train_epochs=1), max_new_tokens=10, batch_size=2)
+    config = predicted(make_config(num_train_epochs=1), max_new_tokens=10, batch_size=2, reference_nll=False)
     speed = Speed(step=3.0, prompt_token=0.01, new_token=0.1)
     made = plan(config, speed=speed)
     base, last = made.rounds
@@ -246,7 +246,8 @@ def test_seconds_are_those_of_padded_prompts_and_of_the_longest_answer_of_each_b
 
 
 def test_ranks_share_samples_and_rows() -> None:
-    config = predicted(make_config(num_train_epochs=1, per_device_train_batch_size=4), max_new_tokens=10)
+    config = make_config(num_train_epochs=1, per_device_train_batch_size=4)
+    config = predicted(config, max_new_tokens=10, reference_nll=False)
     counts = Counts(16, 400, (MAIN,), ranks=2)
     made = plan_training(config, counts, Speed(step=1.0, prompt_token=0.01, new_token=0.1))
     assert made.course.max_steps == 2
@@ -258,11 +259,28 @@ def test_ranks_share_samples_and_rows() -> None:
 def test_sets_are_planned_one_by_one_and_put_in_order() -> None:
     config = predicted(make_config(per_device_train_batch_size=4, num_train_epochs=2), max_new_tokens=10)
     probe = SetCounts((4,), (2,), name="probe")
+    told = {"sample_frequency": "steps", "step_interval": 3, "end": False, "samples_from": "train"}
+    config = predicted(config, max_new_tokens=10, sets={"probe": told})
     assert [(each.set, each.step) for each in plan(config, MAIN, probe).rounds] == [
-        ("main", 0), ("probe", 0), ("main", 4), ("probe", 4), ("main", 8), ("probe", 8),
+        ("main", 0), ("probe", 0), ("probe", 3), ("main", 4), ("probe", 6), ("main", 8),
     ]  # fmt: skip
     course = course_of(config, 16)
     assert [each.step for each in plan_set(probe, config.predictions, course)] == [0, 4, 8]
+
+
+def test_several_answers_to_a_prompt_and_losses_on_references_cost() -> None:
+    plain = {"max_new_tokens": 10, "batch_size": 8, "reference_nll": False}
+    speed = Speed(step=3.0, prompt_token=0.01, new_token=0.1)
+    once, thrice = (
+        plan(predicted(make_config(num_train_epochs=1), **plain, **more), speed=speed).rounds[0]
+        for more in ({}, {"do_sample": True, "generations": 3})
+    )
+    assert (thrice.prompt_tokens, thrice.new_tokens) == (3 * once.prompt_tokens, 3 * once.new_tokens)
+    config = predicted(make_config(num_train_epochs=1), **{**plain, "reference_nll": True})
+    scored = plan(config, speed=speed).rounds[0]
+    pairs = zip(MAIN.prompt_tokens, MAIN.reference_tokens, strict=True)
+    tokens = sum(prompt + reference for prompt, reference in pairs if reference is not None)
+    assert scored.seconds == pytest.approx((once.seconds or 0) + 0.01 * tokens)
 
 
 def test_predictions_that_are_off_make_no_rounds() -> None:

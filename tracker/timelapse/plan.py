@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from timelapse.config.sets import set_configs
 from timelapse.course import Course, Moment, course_of
 from timelapse.errors import ScheduleError
 from timelapse.round_cost import RoundCost, SetCounts, Speed, cost_of_round
@@ -137,8 +138,11 @@ def plan_training(config: Config, counts: Counts, speed: Speed | None = None) ->
     course = course_of(config, counts.rows, ranks=counts.ranks)
     rounds: list[PlannedRound] = []
     if config.predictions.enabled:
+        told = set_configs(config.predictions)
         for each in counts.sets:
-            rounds += plan_set(each, config.predictions, course, ranks=counts.ranks, speed=speed)
+            rounds += plan_set(
+                each, told.get(each.name, config.predictions), course, ranks=counts.ranks, speed=speed
+            )
     rounds.sort(key=lambda round_: round_.step)  # stable: at one step the sets keep their order
     return Plan(
         course,
@@ -209,7 +213,7 @@ def _planned(
         trigger,
         _why(moment, trigger, schedule, course),
         samples=len(counts.prompt_tokens),
-        prompt_tokens=sum(counts.prompt_tokens),
+        prompt_tokens=cost.prompt_tokens,
         new_tokens=cost.new_tokens,
         most_new_tokens=cost.most_new_tokens,
         seconds=cost.seconds,

@@ -40,6 +40,8 @@ class Speed:
 class RoundCost:
     """What one round costs."""
 
+    prompt_tokens: int
+    """Tokens of the prompts, each as often as it is answered."""
     new_tokens: int
     """Tokens of the answers, if they are as long as their references."""
     most_new_tokens: int
@@ -73,11 +75,23 @@ def cost_of_round(
         for tokens in counts.reference_tokens
     ]
     longest = [most] * len(answers)
+    times = predictions.generations
+    prompts = _repeated(counts.prompt_tokens, times)
     seconds = most_seconds = None
     if speed is not None:
-        seconds = _seconds(counts.prompt_tokens, answers, predictions.batch_size, ranks, speed)
-        most_seconds = _seconds(counts.prompt_tokens, longest, predictions.batch_size, ranks, speed)
-    return RoundCost(sum(answers), sum(longest), seconds, most_seconds)
+        losses = _loss_seconds(counts, ranks, speed) if predictions.reference_nll else 0.0
+        seconds, most_seconds = (
+            _seconds(prompts, _repeated(new, times), predictions.batch_size, ranks, speed) + losses
+            for new in (answers, longest)
+        )
+    return RoundCost(sum(prompts), sum(answers) * times, sum(longest) * times, seconds, most_seconds)
+
+
+def _loss_seconds(counts: SetCounts, ranks: int, speed: Speed) -> float:
+    """Return the time of the losses on the references: a pass over prompt and reference, as over a prompt."""
+    pairs = zip(counts.prompt_tokens, counts.reference_tokens, strict=True)
+    tokens = [prompt + answer for prompt, answer in pairs if answer is not None]
+    return max((sum(tokens[rank::ranks]) for rank in range(ranks)), default=0) * speed.prompt_token
 
 
 def _seconds(prompts: Sequence[int], answers: Sequence[int], size: int, ranks: int, speed: Speed) -> float:
@@ -91,3 +105,7 @@ def _seconds(prompts: Sequence[int], answers: Sequence[int], size: int, ranks: i
         new = sum(max(answer for _prompt, answer in batch) for batch in batches)
         of_a_rank.append(padded * speed.prompt_token + new * speed.new_token)
     return max(of_a_rank, default=0.0)
+
+
+def _repeated(tokens: Sequence[int], times: int) -> list[int]:
+    return [each for each in tokens for _ in range(times)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timelapse.plan import Counts
 from timelapse.round_cost import SetCounts
 from timelapse_training.arguments import check_names
-from timelapse_training.data import choose_samples, read_data
+from timelapse_training.data import choose_sets, read_data
 from timelapse_training.loading import ModelSource, load_tokenizer, training_rows
 from timelapse_training.prompts import encode
 
@@ -34,7 +34,7 @@ class Counted:
     rows: Dataset
     """The tokenised rows of the training."""
     samples: SampleSet | None
-    """The samples of the rounds; None if predictions are switched off."""
+    """The samples of the first set; None if predictions are switched off."""
 
 
 def count_training(config: Config, *, ranks: int = 1) -> Counted:
@@ -51,17 +51,14 @@ def count_training(config: Config, *, ranks: int = 1) -> Counted:
     check_names(config)
     source = ModelSource(config.model)
     data = read_data(config)
-    samples = choose_samples(config, data)
+    chosen = choose_sets(config, data) or {}
     tokenizer = load_tokenizer(source, config)
     rows = data.tokenised(tokenizer, config, "train")
     assert rows is not None  # no data at all is an error of reading
-    sets: tuple[SetCounts, ...] = ()
-    if samples is not None:
-        if config.predictions.sample_set is not None:
-            samples = replace(samples, name=config.predictions.sample_set)
-        sets = (count_set(tokenizer, samples, config.predictions.template),)
+    template = config.predictions.template
+    sets = tuple(count_set(tokenizer, samples, template) for samples in chosen.values())
     counts = Counts(len(rows), sum(map(len, rows["input_ids"])), sets, ranks)
-    return Counted(counts, source, tokenizer, rows, samples)
+    return Counted(counts, source, tokenizer, rows, next(iter(chosen.values()), None))
 
 
 def count_set(tokenizer: PreTrainedTokenizerBase, samples: SampleSet, template: Template) -> SetCounts:

@@ -18,6 +18,7 @@ from timelapse.config.keywords import predictions_config
 from timelapse.errors import ConfigError
 from timelapse.fence import Fence
 from timelapse.run import TrainingRun
+from timelapse_training.budget import budget_of
 from timelapse_training.preparing import (
     asked_samples,
     check_can_answer,
@@ -109,7 +110,9 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
             attempt = next_attempt(self.run, self.samples, step, ours=self._ends_run)
             decoding = decoding_of(self.config, autocast=autocast, seed=0, progress=False)
             text = text_tokenizer(tokenizer)
-            self._session = Session(self.samples, self.run, text, decoding, self._fence, attempt)
+            self._session = Session(
+                self.samples, self.run, text, decoding, self._fence, attempt, budget=budget_of(self.config)
+            )
             self._session.open(self._schedule.describe())
 
     def maybe(self, step: int, epoch: float | None = None) -> bool:
