@@ -252,3 +252,21 @@ def test_every_command_shows_an_example() -> None:
         text = run(name, "--help").stdout
         assert f"Example: timelapse config {name}" in text
         assert "\\b" not in text
+
+
+def test_every_sample_set_is_checked_at_its_own_field(folder: Path) -> None:
+    text = SOUND + (
+        "predictions:\n"
+        "  sets:\n"
+        "    probe: {samples_from: train, sample_frequency: steps, step_interval: 50}\n"
+        "    canaries: {samples_path: canaries.jsonl}\n"
+    )
+    late, missing = problems(folder, text)
+    assert late.startswith(
+        "config.yaml:10: predictions.sets.probe.step_interval: a round every 50 steps never"
+    )
+    assert missing.startswith("config.yaml:11: predictions.sets.canaries.samples_path: ")
+    assert "canaries.jsonl" in missing
+    write_rows(folder / "canaries.jsonl", ROWS[:1])
+    sound = text.replace("sample_frequency: steps, step_interval: 50", "sample_frequency: epoch")
+    assert check_config(write(folder, sound)).samples == 3

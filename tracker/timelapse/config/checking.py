@@ -16,7 +16,9 @@ from timelapse.config.findings import Findings
 from timelapse.config.limits import check_limits
 from timelapse.config.model import Config, DataConfig, ModelConfig, PredictionsConfig
 from timelapse.config.problems import Problem
+from timelapse.config.sets import set_configs
 from timelapse.course import Course, course_of
+from timelapse.errors import ScheduleError
 from timelapse.schedule import Schedule
 from timelapse.scoring.scorer import make_scorer, make_scorers
 from timelapse.scoring.validators import make_validator, make_validators
@@ -24,7 +26,7 @@ from timelapse.scoring.validators import make_validator, make_validators
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from timelapse.samples import Sample
+    from timelapse.samples import Sample, SampleSet
 
 PACKAGE_PREFIX = "package:"
 
@@ -73,7 +75,7 @@ def check_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
     if predictions is not None and predictions.enabled:
         found.attempt(partial(check_limits, predictions))
         _check_judges(found, predictions)
-        samples = check_samples(found, predictions, train, held_out)
+        samples = _check_sets(found, predictions, train, held_out)
     course = _course(found, reading.config, train, held_out) if reading.config and train else None
     if found.problems or course is None or reading.config is None or train is None:
         raise reading.error(sorted(dict.fromkeys(found.problems), key=_line(reading)))
@@ -140,9 +142,31 @@ def _course(
         return None
     course = found.attempt(partial(course_of, config, answered(train)))
     if course is not None and predictions.enabled:
-        schedule = Schedule(predictions.sample_frequency, predictions.step_interval)
-        found.attempt(partial(course.check, schedule))
+        for name, told in set_configs(predictions).items():
+            block = f"predictions.sets.{name}." if name in predictions.sets else "predictions."
+            found.attempt(partial(_check_schedule, course, told, block))
     return course
+
+
+def _check_schedule(course: Course, told: PredictionsConfig, block: str) -> None:
+    try:
+        course.check(Schedule(told.sample_frequency, told.step_interval))
+    except ScheduleError as error:
+        raise ScheduleError(str(error).replace("predictions.", block, 1)) from error
+
+
+def _check_sets(
+    found: Findings, predictions: PredictionsConfig, train: list[Sample] | None, held_out: list[Sample] | None
+) -> SampleSet | None:
+    """Return the samples of the first set, and check those of all."""
+    chosen: list[SampleSet | None] = []
+    for name, told in set_configs(predictions).items():
+        further = name in predictions.sets
+        if predictions.sets and not further and told.samples_path is None and held_out == []:
+            continue  # the trainer leaves the main set out, too
+        place = ("predictions", "sets", name) if further else ("predictions",)
+        chosen.append(check_samples(found, told, train, held_out, place))
+    return next((samples for samples in chosen if samples is not None), None)
 
 
 def _line(reading: Reading) -> Callable[[Problem], int]:

@@ -48,10 +48,17 @@ def _read(found: Findings, data: DataConfig, split: str, path: str) -> list[Samp
 
 
 def check_samples(
-    found: Findings, predictions: PredictionsConfig, train: list[Sample] | None, held_out: list[Sample] | None
+    found: Findings,
+    predictions: PredictionsConfig,
+    train: list[Sample] | None,
+    held_out: list[Sample] | None,
+    place: tuple[str, ...] = ("predictions",),
 ) -> SampleSet | None:
-    """Return the samples of the rounds as the trainer will choose them, or None if there are none."""
-    if not (found.knows("predictions", "samples_path") and found.knows("predictions", "samples_from")):
+    """Return the samples of a set as the trainer will choose them, or None if there are none.
+
+    `predictions` is what counts for this set, `place` where its own block stands.
+    """
+    if not (found.knows(*place, "samples_path") and found.knows(*place, "samples_from")):
         return None
     if predictions.samples_path is not None:
         limits = found.attempt(read_limits)
@@ -63,8 +70,8 @@ def check_samples(
             tools=_tools(found),
             limit=limits.max_sample_count if limits else None,
         )
-        samples = found.attempt(load, ("predictions", "samples_path"))
-        found.report("predictions.samples_path", samples.report if samples else None)
+        samples = found.attempt(load, (*place, "samples_path"))
+        found.report(".".join((*place, "samples_path")), samples.report if samples else None)
     else:
         pool = train if predictions.samples_from == "train" else held_out
         if pool is None:
@@ -72,9 +79,9 @@ def check_samples(
         if not pool:
             text = (
                 "there is no evaluation data to draw samples from. Give data.eval, data.eval_fraction or "
-                "predictions.samples_path; or set predictions.samples_from: train"
+                f"{'.'.join(place)}.samples_path; or set {'.'.join(place)}.samples_from: train"
             )
-            found.problems.append(Problem(("predictions",), text))
+            found.problems.append(Problem(place, text))
             return None
         seed = found.reading.config.seed if found.reading.config else 0
         samples = draw_samples(unique_samples(pool), predictions, seed)
