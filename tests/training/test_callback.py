@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,11 @@ def test_samples_come_from_a_file_and_bad_lines_are_named(
     assert all(run.info.run_id in line and f"timelapse show {run.info.run_id[:8]}" in line for line in lines)
     assert "1 samples, rounds at the start, after each epoch, at the end" in lines[0]
     assert "3 rounds in run" in lines[1]
+    cost = re.search(
+        r"rounds took ([\d.]+) s of \d+ s \(\d+%\), work beside the answers ([\d.]+) s \(", lines[1]
+    )
+    assert cost is not None
+    assert 0 <= float(cost[2]) <= float(cost[1])
 
 
 def test_samples_are_drawn_from_a_data_set(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,25 @@ class Clock:
     """When the training began, in seconds of a clock without a date."""
     spent: float = 0.0
     """Seconds that the rounds have taken."""
+    beside: float = 0.0
+    """Seconds of our work beside the answering: storing samples and rounds, marking checkpoints."""
+
+    @contextmanager
+    def besides(self) -> Iterator[None]:
+        """Count the time of a block as work beside the answering."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.beside += time.perf_counter() - began
+
+    def __str__(self) -> str:
+        """Return in words what the training has paid so far."""
+        elapsed = self.elapsed()
+        return (
+            f"rounds took {self.spent:.1f} s of {elapsed:.0f} s ({self.share():.0%}), "
+            f"work beside the answers {self.beside:.2f} s ({self.beside / elapsed:.2%})"
+        )
 
     def elapsed(self) -> float:
         """Return the seconds since the training began."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ class Session:
 
     def open(self, plan: str) -> None:
         """Store the samples, and say in one line what will happen (`plan`) and where it can be seen."""
-        with self.fence.guard("storing the samples", TRAINING_GOES_ON):
+        with self.fence.guard("storing the samples", TRAINING_GOES_ON), self._beside():
             self._log_samples(self.samples)
             of_set = f" of set '{self.samples.name}'" if self.samples.name != DEFAULT_SET else ""
             say(f"{len(self.samples)} samples{of_set}, {plan} -> {self.run.where()}")
@@ -101,11 +102,13 @@ class Session:
             if round_.failed:
                 self._report(round_)
             self.run.log_round(round_, self._share(time.perf_counter() - started))
+            if self.clock is not None:
+                self.clock.beside += time.perf_counter() - started - round_.seconds
             self._count_failures(round_)
 
     def link(self, checkpoint: Path, step: int) -> None:
         """Link a checkpoint that was saved at the step of a round to the run."""
-        with self.fence.guard("linking a checkpoint", TRAINING_GOES_ON):
+        with self.fence.guard("linking a checkpoint", TRAINING_GOES_ON), self._beside():
             if checkpoint.is_dir():
                 self.run.link_checkpoint(checkpoint.absolute(), step=step, attempt=self.attempt_number)
 
@@ -123,17 +126,23 @@ class Session:
 
     def mark(self, checkpoint: Path) -> None:
         """Note in a checkpoint which run it belongs to."""
-        with self.fence.guard("marking a checkpoint with its run", TRAINING_GOES_ON):
+        with self.fence.guard("marking a checkpoint with its run", TRAINING_GOES_ON), self._beside():
             mark_run(checkpoint, self.run.run_id)
 
     def close(self, *, end_run: bool) -> None:
         """Send what still waits; end the run, too, if it is ours and `end_run`."""
         with self.fence.guard("completing the run", TRAINING_GOES_ON):
+            paid, began = str(self.clock or ""), time.perf_counter()
             if end_run:
                 self.run.finish()
             else:
                 self.run.complete()
-            say(f"{self.run.summary()} -> {self.run.where()}")
+            stored = f"storing the rest {time.perf_counter() - began:.1f} s"
+            cost = f"; {paid}, then {stored}" if paid else ""
+            say(f"{self.run.summary()}{cost} -> {self.run.where()}")
+
+    def _beside(self) -> AbstractContextManager[None]:
+        return self.clock.besides() if self.clock is not None else nullcontext()
 
     def _log_samples(self, samples: SampleSet) -> None:
         rendered = {}
