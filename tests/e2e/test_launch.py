@@ -100,7 +100,7 @@ class Launched:
     process: int
 
     def wait(self) -> int:
-        return int(self.place.ask({"wait": self.process}))
+        return self.place.ask({"wait": self.process}, "code")
 
     def marker(self) -> Path:
         """Return the file that the child writes, once it is there."""
@@ -124,12 +124,15 @@ class Place:
     def client(self) -> mlflow.MlflowClient:
         return mlflow.MlflowClient(tracking_uri=self.uri)
 
-    def ask(self, request: dict[str, Any]) -> str:
+    def ask(self, request: dict[str, Any], wanted: str) -> int:
+        """Return the number that answers a request; one to an earlier request must not be taken for it."""
         assert self.template.stdin is not None
         assert self.template.stdout is not None
         self.template.stdin.write(json.dumps(request) + "\n")
         self.template.stdin.flush()
-        return self.template.stdout.readline().strip()
+        kind, number = self.template.stdout.readline().split()
+        assert kind == wanted, f"the template of launchers is out of step: {kind} {number}"
+        return int(number)
 
     def launch(
         self,
@@ -153,8 +156,7 @@ class Place:
         flags = ["-I", "-S"] if light else []
         command = [sys.executable, *flags, str(self.folder / f"{name}.py"), str(self.folder / name), *words]
         request = {"name": name, "config": f"{name}.yaml", "environment": environment or {}}
-        answer = self.ask({"command": command, **request, **arguments})
-        return Launched(self, name, int(answer))
+        return Launched(self, name, self.ask({"command": command, **request, **arguments}, "process"))
 
     def runs(self, experiment: str) -> list[Any]:
         found = self.client.get_experiment_by_name(experiment)
