@@ -12,6 +12,7 @@ from stored_runs import make_samples
 from timelapse import Prediction, Round, as_arrow, load_predictions, start_run
 from timelapse.reading.parquet import read_round
 from timelapse.rounds import TOKEN_IDS, round_from_table, round_schema, round_table
+from timelapse.scoring.validators import Validation
 from timelapse.tables import parquet_bytes
 from timelapse.writing.metrics import round_metrics
 
@@ -98,3 +99,31 @@ def test_the_mean_loss_on_the_references_is_a_metric() -> None:
     rows = tuple(Prediction(str(place), "x", reference_nll=loss) for place, loss in enumerate(losses))
     assert round_metrics(Round(0, rows))["reference_nll"] == pytest.approx(2.5)
     assert "reference_nll" not in round_metrics(Round(0, rows[1:2]))
+
+
+FAR = Prediction(
+    "a", "x", flags=("loop",), error="was", seconds=0.5, scores={"s": 1.0}, prompt_tokens=3, **CONFIDENCE
+)
+JUDGED = Prediction("a", "{}", validations=(Validation("json", "json", True, ()),))
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [(Prediction("a"),), (SURE, FAILED), (FAR,), (JUDGED, FAILED), (FAILED, Prediction("c", "x"))],
+)
+@pytest.mark.parametrize("epochs", [(None, None), (None, 0.5), (1.0, 2.0)])
+def test_a_compaction_reads_the_same_with_and_without_statistics(
+    predictions: tuple[Prediction, ...], epochs: tuple[float | None, ...]
+) -> None:
+    """Columns that the statistics call empty are not decoded: nothing else may be lost by it."""
+    rounds = [round_table(Round(step, predictions, epoch=epoch)) for step, epoch in enumerate(epochs)]
+    own = pa.array([None] * len(predictions), pa.list_(pa.string()))
+    table = pa.concat_tables([one.append_column("own", own) for one in rounds])
+    with_statistics = read_round(parquet_bytes(table, repetitive=True))
+    plain = read_round(parquet_bytes(table))
+    assert with_statistics.schema == plain.schema
+    for name in plain.column_names:
+        found, expected = with_statistics.column(name).to_pylist(), plain.column(name).to_pylist()
+        if name == "validations":  # nobody looked, or nothing was found: readers take both alike
+            found, expected = [each or [] for each in found], [each or [] for each in expected]
+        assert found == expected, name

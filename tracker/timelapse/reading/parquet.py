@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _KEY = ("sample_id", "step")
+# Columns that a round may leave empty, by the path of the leaf whose statistics say so. Not among them:
+# `flags` and `scores`, where an empty list says something else than null does.
+_MAY_BE_EMPTY = frozenset(
+    (
+        *("epoch", "error", "finish_reason", "prompt_tokens", "prediction_tokens", "mean_logprob", "seconds"),
+        *("least_confident_token", "least_confident_position", "least_confident_logprob", "reference_nll"),
+        "validations.list.element.name",
+    )
+)
 
 
 def read_round(content: bytes, skip: Collection[str] = ()) -> pa.Table:
@@ -82,21 +91,31 @@ def _read(content: bytes, skip: Collection[str]) -> pa.Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(content))
-    wanted = [name for name in file.schema_arrow.names if name not in skip]
-    if "validations" in wanted and not _has_validations(file.metadata):
-        wanted.remove("validations")  # the column that takes longest: null says as much as an empty list
+    left_out = {*skip, *_without_values(file.metadata)}
+    wanted = [name for name in file.schema_arrow.names if name not in left_out]
     return file.read(columns=wanted, use_threads=False)  # files are small, and read side by side
 
 
-def _has_validations(metadata: pq.FileMetaData) -> bool:
-    """Return whether a row may hold what a validator found: the file's statistics know without decoding."""
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
-    found = [chunk for chunk in chunks if chunk.path_in_schema == "validations.list.element.name"]
-    return not found or any(
-        chunk.statistics is None or chunk.statistics.num_values or not chunk.statistics.has_null_count
-        for chunk in found
-    )
+def _without_values(metadata: pq.FileMetaData) -> set[str]:
+    """Return which columns of rounds hold no value, by the file's statistics.
+
+    Most trainings leave several empty, and decoding them takes a good part of reading many runs. A user's
+    own columns are always read: the file alone knows their types.
+    """
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    empty = [
+        {
+            chunk.path_in_schema.partition(".")[0]
+            for chunk in map(group.column, range(group.num_columns))
+            if chunk.path_in_schema in _MAY_BE_EMPTY and _is_empty(chunk.statistics)
+        }
+        for group in groups
+    ]
+    return set.intersection(*empty) if empty else set()
+
+
+def _is_empty(statistics: pq.Statistics | None) -> bool:
+    return statistics is not None and statistics.has_null_count and not statistics.num_values
 
 
 def _check_key(table: pa.Table, key: Iterable[str]) -> None:

@@ -1,0 +1,328 @@
+"""One run as the pages show it: computed here, once, for page, API and report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from timelapse.analysis.learning import Right
+from timelapse.analysis.trajectories import CLASSES, classify
+from timelapse.errors import RunError
+from timelapse.names import DEFAULT_SET
+from timelapse.reading.choice import DEFAULT_SCORE, of_set
+from timelapse.reading.records import set_names
+from timelapse.report import documents
+from timelapse.report.grid import Grid, arrange
+from timelapse.report.marks import Mark, marks, sample_states
+from timelapse.report.trends import trends
+from timelapse.rounds import round_schema
+from timelapse.scoring.builtin import SCORERS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from timelapse.reading.loader import RunRounds
+
+LONGEST = 300
+"""Characters of a prompt, reference or metadata value in an overview; the timeline has them whole."""
+
+_DIGITS = 6
+
+
+class RunView:
+    """A run's rounds in one sample set.
+
+    Args:
+        loaded: What the run holds.
+        set_name: The sample set; by default `main`, or the only one.
+        attempt: Which attempt's rounds are shown; by default of each step the newest.
+
+    Raises:
+        RunError: There is no such set or attempt; says which there are.
+    """
+
+    def __init__(self, loaded: RunRounds, set_name: str | None = None, attempt: int | None = None) -> None:
+        self.sets = set_names(loaded.rounds, loaded.samples) or [DEFAULT_SET]
+        self.set_name = _checked("sample set", set_name or self.sets[0], self.sets)
+        mine = of_set(loaded.rounds, self.set_name)
+        self.attempts = sorted({each or 0 for each in mine.column("attempt").unique().to_pylist()})
+        self.attempt = attempt if attempt is None else _checked("attempt", attempt, self.attempts)
+        self.problems = list(loaded.problems)
+        self._manifest = loaded.manifest
+        self._samples = [
+            row for row in loaded.samples.to_pylist() if (row["set"] or DEFAULT_SET) == self.set_name
+        ]
+        known = [row["sample_id"] for row in self._samples]
+        self.grid: Grid = arrange(loaded.rounds, known, self.set_name, self.attempt)
+
+    @cached_property
+    def right(self) -> Right | None:
+        """What makes an answer right, as the run says; else `exact_match`, else a built-in score."""
+        told = self._manifest.get("right")
+        if isinstance(told, dict) and isinstance(told.get("score"), str):
+            return Right(told["score"], float(told["least"]))
+        for name in (DEFAULT_SCORE, *self.grid.scores):
+            if name in self.grid.scores and name in SCORERS and (least := SCORERS[name].right) is not None:
+                return Right(name, least)
+        return None
+
+    @cached_property
+    def marks(self) -> np.ndarray:
+        """The marks of all answers, (lanes, rounds)."""
+        return marks(self.grid, self.right)
+
+    @property
+    def main_score(self) -> str | None:
+        """The score that decides: the one that says what is right, else the first."""
+        names = list(self.grid.scores)
+        if self.right is not None and self.right.score in names:
+            return self.right.score
+        return DEFAULT_SCORE if DEFAULT_SCORE in names else next(iter(names), None)
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The steps of the rounds, ascending."""
+        return [each.step for each in self.grid.rounds]
+
+    def overview(self, run: documents.RunInfo) -> documents.Overview:
+        """Return everything about the run but its answers' texts and scores."""
+        main = self.main_score
+        found = trends(self.grid, self.marks)
+        means = found.get(main or "", [])
+        known = [value for value in means if value is not None]
+        samples = self._sample_infos()
+        return documents.Overview(
+            run=run,
+            set=self.set_name,
+            sets=self.sets,
+            attempt=self.attempt,
+            attempts=self.attempts,
+            rounds=[self._round_info(place) for place in range(len(self.steps))],
+            scores=[_score_info(name) for name in sorted(self.grid.scores, key=lambda name: name != main)],
+            right=documents.Right(*self.right) if self.right else None,
+            trends=found,
+            settled_since=self._settled_since(),
+            best_step=self.steps[means.index(max(known))] if known else None,
+            classes={name: sum(each.sample_class == name for each in samples) for name in CLASSES},
+            samples=samples,
+            lanes=self.grid.lanes.tolist(),
+            marks=self.marks.tolist(),
+            problems=self.problems,
+        )
+
+    def matrix(self, score: str) -> documents.Matrix:
+        """Return one score of every answer.
+
+        Raises:
+            RunError: There is no such score; says which there are.
+        """
+        values = self.grid.scores[_checked("score", score, list(self.grid.scores))]
+        return documents.Matrix(score, self.steps, [list(map(_number, line)) for line in values.tolist()])
+
+    def texts(self, lanes: Sequence[int]) -> documents.Texts:
+        """Return what some lanes answered in every round.
+
+        Raises:
+            RunError: There is no such lane.
+        """
+        for lane in lanes:
+            if not 0 <= lane < len(self.grid.lanes):
+                raise RunError(f"There is no lane {lane}: there are {len(self.grid.lanes)}, counted from 0.")
+        errors = self._errors(lanes)
+        found = zip(lanes, self.grid.texts(lanes), errors, strict=True)
+        return documents.Texts(
+            self.steps,
+            [
+                documents.LaneTexts(lane, self._sample_of(lane).get("reference"), texts, wrong)
+                for lane, texts, wrong in found
+            ],
+        )
+
+    def search(self, text: str) -> documents.Found:
+        """Return where a text occurs in prompts, references and answers; case does not matter."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        asked = text.casefold()
+        always = [
+            lane
+            for lane in range(len(self.grid.lanes))
+            if any(
+                asked in (self._sample_of(lane).get(name) or "").casefold()
+                for name in ("prompt", "reference")
+            )
+        ]
+        stored = self.grid.rows.column("prediction").combine_chunks()
+        encoded = (stored if isinstance(stored, pa.Array) else stored.chunk(0)).dictionary_encode()
+        has = [asked in (each or "").casefold() for each in encoded.dictionary.to_pylist()]
+        hits = pc.fill_null(pa.array(has, pa.bool_()).take(encoded.indices), False).to_numpy(
+            zero_copy_only=False
+        )
+        where = self.grid.spread(hits, False).astype(bool)
+        return documents.Found(always, [where[:, at].nonzero()[0].tolist() for at in range(len(self.steps))])
+
+    def timeline(self, sample_id: str) -> documents.Timeline:
+        """Return one sample, and every answer to it.
+
+        Raises:
+            RunError: The set has no such sample.
+        """
+        ids = list(self.grid.sample_ids)
+        if sample_id not in ids:
+            raise RunError(f"Sample set '{self.set_name}' has no sample '{sample_id}'.")
+        place = ids.index(sample_id)
+        lanes = (self.grid.lanes[:, 0] == place).nonzero()[0].tolist()
+        rounds = [
+            {**round_._asdict(), "answers": self._answers(lanes, at)}
+            for at, round_ in enumerate(self.grid.rounds)
+        ]
+        sample_class, class_step = self._classes()[place]
+        row = self._samples[place] if place < len(self._samples) else {"sample_id": sample_id}
+        names = ("sample_id", "prompt", "reference", "rendered_prompt", "source")
+        sample = {name: row.get(name) for name in names} | {
+            "index": self._index(place),
+            "messages": _from_json(row.get("messages")),
+            "tools": _from_json(row.get("tools")),
+            "tags": list(row.get("tags") or ()),
+            "metadata": _from_json(row.get("metadata")) or {},
+            "class": sample_class,
+            "class_step": class_step,
+        }
+        return documents.Timeline(sample, rounds)
+
+    def _answers(self, lanes: Sequence[int], at: int) -> list[dict[str, Any]]:
+        places = [int(self.grid.places[lane, at]) for lane in lanes if self.grid.places[lane, at] >= 0]
+        rows = self.grid.rows.take(places).to_pylist()
+        left_out = ("set", "sample_id", "step", "epoch", "trigger", "attempt")
+        return [_plain({name: row[name] for name in row if name not in left_out}) for row in rows]
+
+    def _errors(self, lanes: Sequence[int]) -> list[list[str | None]]:
+        import pyarrow as pa
+
+        places = self.grid.places[list(lanes)].ravel()
+        wanted = pa.array(places, mask=places < 0)
+        found = self.grid.rows.column("error").take(wanted).to_pylist()
+        width = len(self.steps)
+        return [found[lane * width : (lane + 1) * width] for lane in range(len(lanes))]
+
+    def _sample_of(self, lane: int) -> Mapping[str, Any]:
+        place = int(self.grid.lanes[lane, 0])
+        return self._samples[place] if place < len(self._samples) else {}
+
+    def _index(self, place: int) -> int:
+        if place < len(self._samples):
+            return int(self._samples[place]["index"])
+        free = max((row["index"] for row in self._samples), default=-1) + 1
+        return int(free + place - len(self._samples))
+
+    def _round_info(self, at: int) -> documents.RoundInfo:
+        round_, column = self.grid.rounds[at], self.marks[:, at]
+        failed = int(((column & Mark.FAILED) > 0).sum())
+        return documents.RoundInfo(*round_, rows=int((column > 0).sum()), failed=failed)
+
+    def _classes(self) -> list[tuple[str | None, int | None]]:
+        """Return each sample's class, and the step of its last change between right and wrong."""
+        if self.right is None or self.right.score not in self.grid.scores:
+            return [(None, None)] * len(self.grid.sample_ids)
+        found = []
+        for line in sample_states(self.grid, self.right).tolist():
+            known = [
+                (step, bool(each))
+                for step, each in zip(self.steps, line, strict=True)
+                if not math.isnan(each)
+            ]
+            changes = [step for (_, before), (step, now) in pairwise(known) if before != now]
+            found.append((classify([now for _, now in known]), changes[-1] if changes else None))
+        return found
+
+    def _sample_infos(self) -> list[documents.SampleInfo]:
+        logged = self._logged_columns()
+        found = []
+        for place, (sample_class, class_step) in enumerate(self._classes()):
+            row = self._samples[place] if place < len(self._samples) else {}
+            sample_id = self.grid.sample_ids[place]
+            columns = {**(_from_json(row.get("metadata")) or {}), **logged.get(sample_id, {})}
+            found.append(
+                documents.SampleInfo(
+                    index=self._index(place),
+                    sample_id=sample_id,
+                    prompt=_cut(row.get("prompt")),
+                    reference=_cut(row.get("reference")),
+                    tags=list(row.get("tags") or ()),
+                    metadata={str(name): _cut(value) for name, value in columns.items() if value is not None},
+                    sample_class=sample_class,
+                    class_step=class_step,
+                )
+            )
+        return found
+
+    def _logged_columns(self) -> dict[str, dict[str, Any]]:
+        """Return the user's columns of each sample's newest answer, by the sample's id."""
+        ours = {*round_schema().names, "prompt_token_ids", "prediction_token_ids"}
+        names = [name for name in self.grid.rows.column_names if name not in ours]
+        if not names:
+            return {}
+        rows = self.grid.rows.select(["sample_id", *names]).to_pylist()
+        return {row.pop("sample_id"): row for row in rows}
+
+    def _settled_since(self) -> int | None:
+        """Return the step since which no text changed until the last round."""
+        ok, changed = (self.marks & Mark.OK) > 0, (self.marks & Mark.CHANGED) > 0
+        since = None
+        for at in range(len(self.steps) - 1, 0, -1):
+            both = ok[:, at] & ok[:, at - 1]
+            if not both.any() or (changed[:, at] & both).any():
+                break
+            since = self.steps[at - 1]
+        return since
+
+
+def _checked(what: str, wanted: Any, known: Sequence[Any]) -> Any:
+    if wanted not in known:
+        raise RunError(f"There is no {what} '{wanted}'. There are: {', '.join(map(str, known)) or 'none'}.")
+    return wanted
+
+
+def _score_info(name: str) -> documents.ScoreInfo:
+    known = SCORERS.get(name)
+    if known is None:
+        return documents.ScoreInfo(name, True, None, None)
+    return documents.ScoreInfo(name, known.higher_is_better, known.low, known.high)
+
+
+def _number(value: float) -> float | None:
+    return round(value, _DIGITS) if math.isfinite(value) else None
+
+
+def _cut(value: Any) -> Any:
+    """Return a value that is short: other than texts, numbers and truth values as JSON."""
+    if isinstance(value, bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _from_json(text: str | None) -> Any:
+    return json.loads(text) if text else None
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored row as JSON can hold it: scores as an object, and no number that is not finite."""
+    scores = {name: _finite(value) for name, value in row.get("scores") or ()}
+    return {name: _finite(value) for name, value in row.items()} | {"scores": scores}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
