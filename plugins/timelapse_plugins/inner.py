@@ -20,8 +20,8 @@ MAX_BODY = 64 << 20
 # Hop-by-hop headers, what belongs to a body or a cache, and what would make MLflow answer in part.
 _NOT_PASSED_ON = frozenset(
     b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length "
-    b"content-type content-encoding expect range if-range if-match if-none-match if-modified-since if-unmodified-since "
-    b"accept-encoding".split()
+    b"content-type content-encoding expect range if-range if-match if-none-match if-modified-since "
+    b"if-unmodified-since accept-encoding".split()
 )
 
 
