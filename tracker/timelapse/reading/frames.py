@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from timelapse.fence import warn
 from timelapse.reading.evolution import evolution, sample
 from timelapse.reading.gathering import Rounds, Selection, gather
+from timelapse.reading.memory import system_memory
 from timelapse.reading.tidy import COLUMNS
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def load_predictions(
         attempts=attempts,
         tracking_uri=tracking_uri,
     )
-    frame = to_pandas(gathered.table)
+    with system_memory():
+        frame = to_pandas(gathered.table)
     frame.attrs["problems"] = gathered.problems
     if gathered.problems:
         warn(gathered.warning())
