@@ -19,7 +19,7 @@ from timelapse.config.model import Config
 from timelapse.errors import ConfigError, TimelapseWarning
 from timelapse.formats.loading import read_examples
 from timelapse.samples import Sample
-from timelapse_training.data import TrainingData, choose_samples, split_off
+from timelapse_training.data import TrainingData, choose_sets, split_off
 from timelapse_training.gguf import Conversion
 from timelapse_training.loading import training_rows
 from timelapse_training.prompts import encode
@@ -288,10 +288,10 @@ def test_repeats_that_are_not_drawn_are_told() -> None:
     config = Config.model_validate({"model": "m", "data": {"train": "t"}, "predictions": {"sample_count": 9}})
     held_out = [Sample(({"role": "user", "content": str(n % 3)},), str(n)) for n in range(7)]
     with pytest.warns(TimelapseWarning, match=r"4 of 7 examples ask the same as an earlier one") as warned:
-        samples = choose_samples(config, TrainingData([], held_out))
+        sets = choose_sets(config, TrainingData([], held_out))
     assert len(warned) == 1
-    assert samples is not None
-    assert [sample.reference for sample in samples] == ["0", "1", "2"]
+    assert sets is not None
+    assert [sample.reference for sample in sets["main"]] == ["0", "1", "2"]
 
 
 def test_a_gguf_file_that_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
