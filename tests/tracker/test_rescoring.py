@@ -49,6 +49,15 @@ def test_new_scores_join_the_old_ones(tracking: mlflow.MlflowClient, run_id: str
     assert f"{names.ARTIFACT_FOLDER}/{result.file}" in files
 
 
+def test_a_scorer_without_a_score_is_told_beside_one_whose_name_begins_alike(
+    tracking: mlflow.MlflowClient, run_id: str
+) -> None:
+    scorers = make_scorers({"none": lambda prediction: None, "none_but_long": len})
+    assert rescore(tracking, find_run(run_id), scorers).without == ("none",)
+    several = make_scorers({"parts": lambda prediction: {"length": len(prediction)}})
+    assert rescore(tracking, find_run(run_id), several).without == ()
+
+
 def test_the_same_again_is_refused_and_another_name_is_not(
     tracking: mlflow.MlflowClient, run_id: str
 ) -> None:

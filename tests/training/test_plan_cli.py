@@ -8,10 +8,10 @@ from typing import Any
 
 import mlflow
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from program import declared_program
-from tiny import make_llama, make_tokenizer
+from projects import VERBS, make_project, questions
+from tiny import make_tokenizer
 from trainers import make_trainer
 
 from timelapse import load_predictions
@@ -19,7 +19,7 @@ from timelapse.config.file import load_config
 from timelapse_training.counting import count_training
 from timelapse_training.probe import STEPS, Stopwatch
 
-VERBS = {"go": "went", "be": "was", "do": "did", "see": "saw", "eat": "ate", "run": "ran", "forget": "forgot"}
+SEVEN = VERBS | {"forget": "forgot"}
 
 
 @pytest.fixture
@@ -27,28 +27,9 @@ def project(tracking: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.M
     """A folder with a tiny model, data, and a configuration."""
     monkeypatch.setenv("PREDICTIONS_MIN_STEP_INTERVAL", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    make_llama(initializer_range=0.1).save_pretrained(tmp_path / "model")
-    make_tokenizer().save_pretrained(tmp_path / "model")
-    rows = [{"question": verb, "answer": past} for verb, past in VERBS.items()]
-    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     sing = [{"role": "user", "content": "sing"}, {"role": "assistant", "content": "sang"}]
     chats = [{"messages": sing}, {"messages": [{"role": "user", "content": "why"}]}]
-    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
-    config = {
-        "model": {"name": "model"},
-        "data": {"train": "train.jsonl", "eval": "eval.jsonl"},
-        "training": {
-            "output_dir": str(tmp_path / "out"),
-            "num_train_epochs": 2,
-            "per_device_train_batch_size": 2,
-            "save_strategy": "no",
-            "arguments": {"disable_tqdm": True},
-        },
-        "predictions": {"max_new_tokens": 6, "batch_size": 2},
-        "tracking": {"experiment": "verbs", "run_name": "tiny"},
-        "seed": 3,
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    make_project(tmp_path, questions(SEVEN), chats, predictions={"max_new_tokens": 6, "batch_size": 2})
     return tmp_path
 
 
@@ -111,7 +92,7 @@ def test_the_plan_is_what_the_training_does(project: Path, settings: tuple[str, 
 def test_tokens_are_counted_exactly(project: Path) -> None:
     made = plan(project)
     tokenizer = make_tokenizer()
-    texts = [f"<user>{verb}<end><assistant>{past}<end>" for verb, past in VERBS.items()]
+    texts = [f"<user>{verb}<end><assistant>{past}<end>" for verb, past in SEVEN.items()]
     tokens = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
     assert made["training"] == {
         "steps": 8, "epochs": 2.0, "steps_per_epoch": 4, "batches_per_epoch": 4, "tokens": 2 * tokens,
@@ -131,7 +112,7 @@ def test_rows_that_training_leaves_out_are_not_counted(project: Path) -> None:
     result = invoke(project, "config", "plan", settings=("training.max_length=8",))
     assert "Note: data.train: " in result.stderr
     counted = count_training(load_config(project / "config.yaml", ["training.max_length=8"]).config)
-    assert counted.counts.rows == len(counted.rows) < len(VERBS)
+    assert counted.counts.rows == len(counted.rows) < len(SEVEN)
     assert counted.counts.row_tokens == sum(len(row["input_ids"]) for row in counted.rows)
 
 

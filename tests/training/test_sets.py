@@ -10,9 +10,9 @@ from typing import Any
 
 import mlflow
 import pytest
-import yaml
 from click.testing import CliRunner
-from tiny import greedy_oracle, make_llama, make_samples, make_tokenizer
+from projects import VERBS, make_project, questions, write_config, write_rows
+from tiny import greedy_oracle, make_samples, make_tokenizer
 from trainers import make_trainer, only_run
 from transformers import AutoModelForCausalLM
 
@@ -26,8 +26,6 @@ from timelapse.errors import ConfigError, ScheduleError, TimelapseWarning
 from timelapse.samples import Sample
 from timelapse_training import PredictionsCallback
 from timelapse_training.data import TrainingData, choose_sets
-
-VERBS = {"go": "went", "be": "was", "do": "did", "see": "saw", "eat": "ate", "run": "ran"}
 
 
 def steps_of(run_id: str) -> dict[str, list[int]]:
@@ -154,14 +152,8 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def written(folder: Path, config: Any) -> Path:
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
-
-
 def test_a_set_takes_what_it_does_not_say_from_predictions(tmp_path: Path) -> None:
-    loaded = load_config(written(tmp_path, CONFIG))
+    loaded = load_config(write_config(tmp_path, CONFIG))
     assert loaded.notes == ()
     told = set_configs(loaded.config.predictions)
     assert list(told) == ["main", "probe", "canaries"]
@@ -220,7 +212,7 @@ def test_what_has_no_effect_in_a_set_is_said(tmp_path: Path) -> None:
             }
         }
     }
-    assert load_config(written(tmp_path, config)).notes == (
+    assert load_config(write_config(tmp_path, config)).notes == (
         "predictions.sets.probe.basline is not known and is not used; it is kept in the stored config. Did "
         "you mean 'baseline'?",
         "predictions.sets.probe.step_interval has no effect: sample_frequency is epoch, not steps.",
@@ -279,35 +271,17 @@ def test_sets_are_drawn_from_their_splits() -> None:
 def test_timelapse_train_watches_what_is_trained_beside_what_is_held_out(
     tracking: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
-    make_llama(initializer_range=0.1).save_pretrained(tmp_path / "model")
-    make_tokenizer().save_pretrained(tmp_path / "model")
-    rows = [{"question": verb, "answer": past} for verb, past in VERBS.items()]
-    for name, part in (
-        ("train", rows[:4]),
-        ("eval", rows[4:]),
-        ("canaries", [{"question": "1", "answer": "2"}]),
-    ):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    config = {
-        "model": {"name": "model"},
-        "data": {"train": "train.jsonl", "eval": "eval.jsonl"},
-        "training": {
-            "output_dir": str(tmp_path / "out"),
-            "num_train_epochs": 2,
-            "per_device_train_batch_size": 2,
-            "save_strategy": "no",
-            "arguments": {"disable_tqdm": True},
+    verbs = questions(VERBS)
+    write_rows(tmp_path / "canaries.jsonl", [{"question": "1", "answer": "2"}])
+    predictions = {
+        "max_new_tokens": 4,
+        "sets": {
+            "probe": {"samples_from": "train", "sample_count": 2, "baseline": False},
+            "canaries": {"samples_path": "canaries.jsonl", "end": False},
         },
-        "predictions": {
-            "max_new_tokens": 4,
-            "sets": {
-                "probe": {"samples_from": "train", "sample_count": 2, "baseline": False},
-                "canaries": {"samples_path": "canaries.jsonl", "end": False},
-            },
-        },
-        "tracking": {"experiment": "verbs"},
     }
-    result = CliRunner().invoke(main, ["train", str(written(tmp_path, config))])
+    config = make_project(tmp_path, verbs[:4], verbs[4:], predictions=predictions)
+    result = CliRunner().invoke(main, ["train", str(config)])
     assert result.exit_code == 0, result.output
     run = only_run(tracking)
     assert steps_of(run.info.run_id) == {"main": [0, 2, 4], "probe": [2, 4], "canaries": [0, 2, 4]}

@@ -11,7 +11,8 @@ import mlflow
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from tiny import make_llama, make_tokenizer
+from projects import VERBS, make_project, questions
+from tiny import make_tokenizer
 
 from timelapse import load_predictions, names
 from timelapse.cli.main import main
@@ -19,39 +20,19 @@ from timelapse.config.model import Config
 from timelapse.errors import ConfigError, TimelapseWarning
 from timelapse.formats.loading import read_examples
 from timelapse.samples import Sample
-from timelapse_training.data import TrainingData, choose_samples, split_off
+from timelapse_training.data import TrainingData, choose_sets, split_off
 from timelapse_training.gguf import Conversion
 from timelapse_training.loading import training_rows
 from timelapse_training.prompts import encode
-
-VERBS = {"go": "went", "be": "was", "do": "did", "see": "saw", "eat": "ate", "run": "ran"}
 
 
 @pytest.fixture
 def project(tracking: mlflow.MlflowClient, tmp_path: Path) -> Path:
     """A folder with a tiny model, data, and a configuration of a training that is over in a second."""
-    make_llama(initializer_range=0.1).save_pretrained(tmp_path / "model")
-    make_tokenizer().save_pretrained(tmp_path / "model")
-    rows = [{"question": verb, "answer": past, "kind": "irregular"} for verb, past in VERBS.items()]
-    for name in ("train", "eval"):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = {
-        "model": {"name": "model"},
-        "data": {"train": "train.jsonl", "eval": "eval.jsonl"},
-        "training": {
-            "output_dir": str(tmp_path / "out"),
-            "num_train_epochs": 2,
-            "per_device_train_batch_size": 3,
-            "learning_rate": 0.01,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "arguments": {"disable_tqdm": True},
-        },
-        "predictions": {"samples_from": "train", "sample_count": 4, "max_new_tokens": 6},
-        "tracking": {"experiment": "verbs", "run_name": "tiny"},
-        "seed": 3,
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = questions(VERBS, kind="irregular")
+    predictions = {"samples_from": "train", "sample_count": 4, "max_new_tokens": 6}
+    training = {"per_device_train_batch_size": 3, "learning_rate": 0.01, "logging_steps": 1}
+    make_project(tmp_path, rows, rows, predictions=predictions, **training)
     return tmp_path
 
 
@@ -288,10 +269,10 @@ def test_repeats_that_are_not_drawn_are_told() -> None:
     config = Config.model_validate({"model": "m", "data": {"train": "t"}, "predictions": {"sample_count": 9}})
     held_out = [Sample(({"role": "user", "content": str(n % 3)},), str(n)) for n in range(7)]
     with pytest.warns(TimelapseWarning, match=r"4 of 7 examples ask the same as an earlier one") as warned:
-        samples = choose_samples(config, TrainingData([], held_out))
+        sets = choose_sets(config, TrainingData([], held_out))
     assert len(warned) == 1
-    assert samples is not None
-    assert [sample.reference for sample in samples] == ["0", "1", "2"]
+    assert sets is not None
+    assert [sample.reference for sample in sets["main"]] == ["0", "1", "2"]
 
 
 def test_a_gguf_file_that_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,12 +172,7 @@ def plan_set(
     Raises:
         ScheduleError: No round would ever happen, or more than 100,000 would.
     """
-    schedule = Schedule(
-        predictions.sample_frequency,
-        predictions.step_interval,
-        baseline=predictions.baseline,
-        end=predictions.end,
-    )
+    schedule = Schedule.of(predictions)
     course.check(schedule)
     due = list(islice(rounds_due(schedule, course), MOST_ROUNDS + 1))
     if len(due) > MOST_ROUNDS:

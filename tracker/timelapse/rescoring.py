@@ -21,7 +21,7 @@ from timelapse.reading.rescored import KEY, digests, rescored_schema
 from timelapse.reading.runs import ask
 from timelapse.rounds import round_from_table
 from timelapse.scoring.engine import Judges, Question, judge
-from timelapse.scoring.scorer import Scorer
+from timelapse.scoring.scorer import Scorer, scorer_of
 from timelapse.tables import parquet_bytes
 from timelapse.writing.metrics import mlflow_metrics
 
@@ -85,7 +85,8 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
             if (judged.step, judged.attempt) in current:
                 means = score_means(judged)
                 metrics += mlflow_metrics(means, set_name, judged.step, now)
-    lost = sorted(set(scorers) - _scored(rows))
+    given = {name for row in rows for name, _value in row["scores"]}
+    lost = sorted(set(scorers) - {scorer_of(name, scorers) for name in given})
     if not rows:
         return Rescored(run_id, None, 0, {}, tuple(lost), tuple(dict.fromkeys(problems)))
     data = _file(rows)
@@ -95,12 +96,6 @@ def rescore(client: MlflowClient, run: Run, scorers: Mapping[str, Scorer]) -> Re
     _store(client, run_id, data, digest, metrics)
     file = names.scores_file(digest)
     return Rescored(run_id, file, len(rows), means, tuple(lost), tuple(dict.fromkeys(problems)))
-
-
-def _scored(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the names of scores that any row has, and of the scorers that gave several."""
-    names_ = {name for row in rows for name, _value in row["scores"]}
-    return names_ | {name[:place] for name in names_ for place, letter in enumerate(name) if letter == "_"}
 
 
 def _check_names(label: str, rounds: pa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

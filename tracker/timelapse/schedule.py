@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from timelapse.errors import ScheduleError
 from timelapse.rounds import Trigger
+
+if TYPE_CHECKING:
+    from timelapse.config.model import PredictionsConfig
 
 Frequency = Literal["epoch", "eval", "steps"]
 Event = Literal["begin", "step", "eval", "epoch", "end"]
@@ -32,6 +35,16 @@ class Schedule:
                 "predictions.step_interval: the frequency 'steps' needs an interval of at least 1, "
                 f"got {self.step_interval!r}."
             )
+
+    @classmethod
+    def of(cls, predictions: PredictionsConfig) -> Schedule:
+        """Return the schedule that a configuration sets."""
+        return cls(
+            predictions.sample_frequency,
+            predictions.step_interval,
+            baseline=predictions.baseline,
+            end=predictions.end,
+        )
 
     def due(self, event: Event, step: int, last_round: int | None) -> Trigger | None:
         """Return the trigger of the round that is due, or None.

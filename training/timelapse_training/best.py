@@ -13,6 +13,7 @@ from timelapse.fence import attempt, warn
 from timelapse.hints import nearest
 from timelapse.randomness import untouched_random_state
 from timelapse.scoring.engine import Judges, Question, judge
+from timelapse.scoring.scorer import scorer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,14 +37,13 @@ class EvalScore:
     """
 
     def __init__(self, name: str, scorers: Mapping[str, Scorer], samples: SampleSet) -> None:
-        # A scorer that returns a mapping gives the scores <name>_<key>.
-        owners = [known for known in scorers if name == known or name.startswith(f"{known}_")]
-        if not owners:
+        owner = scorer_of(name, scorers)
+        if owner is None:
             raise ConfigError(
                 f"predictions.eval_score: '{name}' is no score of this run.{nearest(name, scorers)} "
                 f"Scores: {', '.join(scorers)}. Others are added with predictions.scorers."
             )
-        self.name, self.scorer = name, scorers[max(owners, key=len)]
+        self.name, self.scorer = name, scorers[owner]
         if self.scorer.needs_reference and all(sample.reference is None for sample in samples):
             raise ConfigError(
                 f"predictions.eval_score: '{name}' compares with references, and no sample of set "

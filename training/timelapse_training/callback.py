@@ -25,7 +25,7 @@ from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.distributed import Ranks
 from timelapse_training.generation import GenerationSettings
 from timelapse_training.meeting import open_on_ranks
-from timelapse_training.preparing import check_can_answer, decoding_of, next_attempt, schedule_of
+from timelapse_training.preparing import check_can_answer, decoding_of, next_attempt
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
 from timelapse_training.sharding import refusal
@@ -93,7 +93,7 @@ class PredictionsCallback(TrainerCallback):
             samples = SampleSet(())
         self._chosen = select_sets(samples, self.config)
         self.samples = self._chosen[0].samples
-        self._schedules = [schedule_of(chosen.config) for chosen in self._chosen]
+        self._schedules = [Schedule.of(chosen.config) for chosen in self._chosen]
         self._judges = make_judges(self.config.scorers, self.config.validators)
         self._tokenizer = tokenizer
         self._run = run

@@ -62,22 +62,12 @@ def split_off(samples: list[Sample], fraction: float, seed: int) -> TrainingData
     return TrainingData(*hold_out(samples, fraction, seed))
 
 
-def choose_samples(config: Config, data: TrainingData) -> SampleSet | None:
-    """Return the samples of the main set, or None if predictions are switched off.
-
-    A samples file is used whole; else samples are drawn from the evaluation data, or from the training
-    data where the configuration says so.
-    """
-    if not config.predictions.enabled:
-        return None
-    return _chosen(config, data, config.predictions, "predictions")
-
-
 def choose_sets(config: Config, data: TrainingData) -> dict[str, SampleSet] | None:
     """Return the samples of all sets by name, the main one first, or None if predictions are switched off.
 
-    Where there are further sets, the main one is left out, with a warning, if it has no samples file and
-    there is no evaluation data to draw it from.
+    A samples file is used whole; else samples are drawn from the evaluation data, or from the training
+    data where the configuration says so. Where there are further sets, the main one is left out, with a
+    warning, if it has no samples file and there is no evaluation data to draw it from.
     """
     predictions = config.predictions
     if not predictions.enabled:

@@ -18,14 +18,9 @@ from timelapse.config.keywords import predictions_config
 from timelapse.errors import ConfigError
 from timelapse.fence import Fence
 from timelapse.run import TrainingRun
+from timelapse.schedule import Schedule
 from timelapse_training.budget import budget_of
-from timelapse_training.preparing import (
-    asked_samples,
-    check_can_answer,
-    decoding_of,
-    next_attempt,
-    schedule_of,
-)
+from timelapse_training.preparing import asked_samples, check_can_answer, decoding_of, next_attempt
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
 
@@ -95,7 +90,7 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
         self.samples = asked_samples(samples, self.config, "PredictionRounds")
         self.run: TrainingRun | None = None
         """Where the rounds go; None on other ranks than 0, and with `enabled=False`."""
-        self._model, self._schedule, self._ends_run = model, schedule_of(self.config), run is None
+        self._model, self._schedule, self._ends_run = model, Schedule.of(self.config), run is None
         self._start, self._step = step, step
         self._epoch: float | None = None if step else 0.0
         self._passes = self._epoch

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from timelapse.errors import ConfigError, RunError
 from timelapse.fence import describe
 from timelapse.samples import SampleSet
-from timelapse.schedule import Schedule
 from timelapse.selection import select_samples
 from timelapse_training.generation import GenerationSettings
 
@@ -45,11 +44,6 @@ def asked_samples(samples: Any, config: PredictionsConfig, asker: str) -> Sample
         )
     chosen = select_samples(source, config)
     return replace(chosen, name=config.sample_set) if config.sample_set is not None else chosen
-
-
-def schedule_of(config: PredictionsConfig) -> Schedule:
-    """Return when rounds are due."""
-    return Schedule(config.sample_frequency, config.step_interval, baseline=config.baseline, end=config.end)
 
 
 def decoding_of(

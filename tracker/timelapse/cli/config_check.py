@@ -58,10 +58,4 @@ def _summary(checked: Checked) -> str:
     )
     if not predictions.enabled:
         return f"{training} No predictions."
-    schedule = Schedule(
-        predictions.sample_frequency,
-        predictions.step_interval,
-        baseline=predictions.baseline,
-        end=predictions.end,
-    )
-    return f"{training} {checked.samples} samples, {schedule.describe()}."
+    return f"{training} {checked.samples} samples, {Schedule.of(predictions).describe()}."

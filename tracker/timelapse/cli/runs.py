@@ -25,19 +25,14 @@ SCORES = ("exact_match", "edit_similarity")
 """The scores in the list; `timelapse show` has them all."""
 
 
-@click.command()
+@click.command(epilog="Example: timelapse runs --experiment verbs --limit 5")
 @place_options
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show at most this many."
 )
 @format_option
 def runs(experiment: str | None, tracking_uri: str | None, limit: int, output: str) -> None:
-    r"""List the runs that hold predictions, newest first.
-
-    \b
-    Example:
-      timelapse runs --experiment verbs --limit 5
-    """
+    """List the runs that hold predictions, newest first."""
     from timelapse.reading.runs import ask, connect, experiment_names, list_runs
 
     found = list_runs(experiment, tracking_uri, limit + 1)

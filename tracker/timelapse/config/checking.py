@@ -150,7 +150,7 @@ def _course(
 
 def _check_schedule(course: Course, told: PredictionsConfig, block: str) -> None:
     try:
-        course.check(Schedule(told.sample_frequency, told.step_interval))
+        course.check(Schedule.of(told))
     except ScheduleError as error:
         raise ScheduleError(str(error).replace("predictions.", block, 1)) from error
 

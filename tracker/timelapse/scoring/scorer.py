@@ -165,6 +165,12 @@ def make_scorers(specs: Iterable[Any] | Mapping[str, Any]) -> dict[str, Scorer]:
     return made
 
 
+def scorer_of(score: str, scorers: Iterable[str]) -> str | None:
+    """Return which of these scorers gives a score; one that returns a mapping gives `<name>_<key>`."""
+    owners = (name for name in scorers if score == name or score.startswith(f"{name}_"))
+    return max(owners, key=len, default=None)
+
+
 def revived(name: str, spec: Any) -> Scorer:
     """Return a scorer that another process used; one that cannot be had raises when it is called."""
     made, error = attempt(partial(make_scorer, spec, name))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from timelapse_training.launch import IfExists
 
 
-@click.command()
+@click.command(epilog="Example: timelapse launch config.yaml --job-id 42 --user ada")
 @click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--job-id", metavar="ID", help="Identifies the job; a job has one run. [default: JOB_ID]")
 @click.option("--user", metavar="ID", help="Whose job it is. [default: JOB_USER_ID]")
@@ -34,15 +34,11 @@ def launch(
     if_exists: IfExists,
     overrides: tuple[str, ...],
 ) -> None:
-    r"""Fine-tune a model as CONFIG says, in a child process that is watched over.
+    """Fine-tune a model as CONFIG says, in a child process that is watched over.
 
     The MLflow run is made first. What the training says is shown and stored in it as timelapse/launch.log.
     Signals are handed on. However the training ends, the run ends too, and the exit code is the training's
     (128 + n for signal n; 2 if nothing was started).
-
-    \b
-    Example:
-      timelapse launch config.yaml --job-id 42 --user ada
     """
     from timelapse_training.launch import launch as start
 

@@ -7,18 +7,13 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(epilog="Example: timelapse train config.yaml --set training.learning_rate=1e-4")
 @click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a field of the configuration."
 )
 def train(config: Path, overrides: tuple[str, ...]) -> None:
-    r"""Fine-tune a model as CONFIG says, and log its answers round by round.
-
-    \b
-    Example:
-      timelapse train config.yaml --set training.learning_rate=1e-4
-    """
+    """Fine-tune a model as CONFIG says, and log its answers round by round."""
     from timelapse.config.file import load_config
     from timelapse.config.limits import check_limits
 
