@@ -315,3 +315,41 @@ def test_a_course_counts_as_the_trainer_does() -> None:
     course = Course(batches_per_epoch=7, accumulation=3, max_steps=7)
     assert course.steps_per_epoch == 3
     assert [course.epoch_at(step) for step in range(5)] == [0, 3 / 7, 6 / 7, 1, 1 + 3 / 7]
+
+
+def test_the_base_model_has_a_round_of_its_own_before_all_others() -> None:
+    probe = SetCounts((4,), (2,), name="probe")
+    told = {"samples_from": "train"}
+    made = plan(
+        predicted(make_config(num_train_epochs=1), base_model=True, sets={"probe": told}), MAIN, probe
+    )
+    assert [(each.set, each.step) for each in made.rounds[:4]] == [
+        ("main-base", 0), ("probe-base", 0), ("main", 0), ("probe", 0),
+    ]  # fmt: skip
+    assert made.rounds[0].new_tokens == made.rounds[2].new_tokens
+    assert "adapter switched off" in made.rounds[0].why
+
+
+def test_each_evaluation_has_a_round_where_a_score_is_asked_of_it() -> None:
+    config = make_config(
+        per_device_train_batch_size=4, num_train_epochs=2, eval_strategy="steps", eval_steps=3
+    )
+    probe = SetCounts((4,), (2,), name="probe")
+    sets = {"probe": {"samples_from": "train"}}
+    made = plan(predicted(config, eval_score="exact_match", sets=sets), MAIN, probe)
+    assert [(each.step, each.trigger) for each in made.rounds if each.set == "main"] == [
+        (0, "baseline"), (3, "eval"), (4, "epoch"), (6, "eval"), (8, "epoch"),
+    ]  # fmt: skip
+    assert [each.step for each in made.rounds if each.set == "probe"] == [0, 4, 8]
+
+
+def test_budgets_that_will_be_met_are_said() -> None:
+    speed = Speed(step=1000.0, prompt_token=0.01, new_token=0.1)
+    limits = {"max_seconds_per_round": 0.5, "max_share_of_training_time": 0.00001, "max_new_tokens": 10}
+    made = plan(predicted(make_config(num_train_epochs=1), **limits), speed=speed)
+    assert [text.partition(",")[0] for text in made.warnings] == [
+        "predictions take 0% of the training time",
+        "a round of set main takes 1.46 s",
+    ]
+    enough = {"max_seconds_per_round": 60.0, "max_share_of_training_time": 0.5, "max_new_tokens": 10}
+    assert plan(predicted(make_config(num_train_epochs=1), **enough), speed=speed).warnings == ()

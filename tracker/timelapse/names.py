@@ -85,6 +85,11 @@ def is_set_name(text: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", text)) and not re.fullmatch(r".*?-?a\d+", text)
 
 
+def base_set(set_name: str = DEFAULT_SET) -> str:
+    """Return the name of the set under which the base of a PEFT model answers: `main-base`."""
+    return f"{set_name}-base"
+
+
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:
     """Return the MLflow metric name of a round's number: `predictions/exact_match`.
 
