@@ -183,9 +183,9 @@ class RunView:
             raise RunError(f"Sample set '{self.set_name}' has no sample '{sample_id}'.")
         place = ids.index(sample_id)
         lanes = (self.grid.lanes[:, 0] == place).nonzero()[0].tolist()
+        answers = self._answers(lanes)
         rounds = [
-            {**round_._asdict(), "answers": self._answers(lanes, at)}
-            for at, round_ in enumerate(self.grid.rounds)
+            {**round_._asdict(), "answers": answers[at]} for at, round_ in enumerate(self.grid.rounds)
         ]
         sample_class, class_step = self._classes()[place]
         row = self._samples[place] if place < len(self._samples) else {"sample_id": sample_id}
@@ -201,11 +201,19 @@ class RunView:
         }
         return documents.Timeline(sample, rounds)
 
-    def _answers(self, lanes: Sequence[int], at: int) -> list[dict[str, Any]]:
-        places = [int(self.grid.places[lane, at]) for lane in lanes if self.grid.places[lane, at] >= 0]
-        rows = self.grid.rows.take(places).to_pylist()
+    def _answers(self, lanes: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """Return all columns of some lanes' answers, by round."""
+        import numpy as np
+
+        places = self.grid.places[list(lanes)].T
+        columns, _lanes = np.nonzero(places >= 0)
         left_out = ("set", "sample_id", "step", "epoch", "trigger", "attempt")
-        return [_plain({name: row[name] for name in row if name not in left_out}) for row in rows]
+        names = [name for name in self.grid.rows.column_names if name not in left_out]
+        rows = self.grid.rows.select(names).take(places[places >= 0]).to_pylist()
+        found: list[list[dict[str, Any]]] = [[] for _step in self.steps]
+        for at, row in zip(columns.tolist(), rows, strict=True):
+            found[at].append(_plain(row))
+        return found
 
     def _errors(self, lanes: Sequence[int]) -> list[list[str | None]]:
         return self._cells("error", self.grid.places[list(lanes)])

@@ -23,12 +23,13 @@ export function Chart({ x, series, scales, cursor = null, onPick, height = 160, 
   const plot = useRef(null);
   const pick = useRef(onPick);
   pick.current = onPick;
+  const now = useRef(cursor);
+  now.current = cursor;
   const themed = useRedraws(host);
   useEffect(() => {
-    const settings = { x, series, scales, height, xLabel, yLabel, left, right, width: host.current.clientWidth };
+    const settings = { x, now, series, scales, height, xLabel, yLabel, left, right, width: host.current.clientWidth };
     plot.current = new uPlot(options(settings), [x, ...series.map((each) => each.values)], host.current);
     const stop = listen(plot.current, pick);
-    place(plot.current, x, cursor);
     return () => {
       stop();
       plot.current.destroy();
@@ -60,7 +61,7 @@ function useRedraws(host) {
   return redraws;
 }
 
-function options({ x, series, scales, height, xLabel, yLabel, left, right, width }) {
+function options({ x, now, series, scales, height, xLabel, yLabel, left, right, width }) {
   const [line, muted] = [colour('--line-soft'), colour('--muted')];
   const font = `11px ${getComputedStyle(document.body).fontFamily}`;
   const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
@@ -69,6 +70,7 @@ function options({ x, series, scales, height, xLabel, yLabel, left, right, width
     width: Math.max(width, 120),
     height,
     legend: { show: false },
+    hooks: { ready: [(plot) => place(plot, x, now.current)] },
     padding: [10, right, xLabel ? 0 : 6, 0],
     cursor: { x: true, y: false, drag: { x: false, y: false }, points: { size: 8 }, bind: UNBOUND },
     scales: {

@@ -10,17 +10,20 @@ import { wordDiff } from './word_diff.js';
  * after: the text shown; null for none.
  * mode: `words` (additions and deletions), `added` (additions alone), `off` (just the text).
  * limit: characters of each text that are looked at, around the first difference; all by default.
+ * longest: characters of one deletion that are shown: where there is little room, what is gone must not push what has
+ *   come out of sight; all by default.
  */
-export const DiffView = memo(({ before, after, mode = 'words', limit = Infinity }) => {
+export const DiffView = memo(({ before, after, mode = 'words', limit = Infinity, longest = Infinity }) => {
   const isPlain = mode === 'off' || before == null || after == null || before === after;
   const pieces = isPlain ? [{ text: excerpt(after ?? '', 0, limit), kind: 'same' }] : differences(before, after, limit);
   const shown = mode === 'added' ? pieces.filter((piece) => piece.kind !== 'del') : pieces;
-  return html`<span class="text" dir="auto">${shown.map(pieceView)}</span>`;
+  return html`<span class="text" dir="auto">${shown.map((piece) => pieceView(piece, longest))}</span>`;
 });
 
-function pieceView({ text, kind }) {
+function pieceView({ text, kind }, longest) {
   if (kind === 'same') return text;
-  return kind === 'ins' ? html`<ins>${text}</ins>` : html`<del>${text}</del>`;
+  if (kind === 'ins') return html`<ins>${text}</ins>`;
+  return html`<del>${text.length > longest ? `${text.slice(0, longest - 9)} … ${text.slice(-6)}` : text}</del>`;
 }
 
 function differences(before, after, limit) {

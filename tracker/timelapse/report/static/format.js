@@ -25,7 +25,17 @@ export function number(value, digits) {
   if (!isNumber(value)) return DASH;
   const size = Math.abs(value);
   const places = digits ?? (size >= 1000 || (Number.isInteger(value) && size >= 10) ? 0 : size >= 10 ? 1 : size >= 0.01 || size === 0 ? 2 : 4);
-  return value.toLocaleString('en', { minimumFractionDigits: places, maximumFractionDigits: places });
+  return formatOf(places).format(value);
+}
+
+const formats = new Map();
+
+/** Making one takes a hundred times as long as using it. */
+function formatOf(places) {
+  if (!formats.has(places)) {
+    formats.set(places, new Intl.NumberFormat('en', { minimumFractionDigits: places, maximumFractionDigits: places }));
+  }
+  return formats.get(places);
 }
 
 /** A difference, always with its sign: +0.53, −1.2, ±0. */
@@ -41,7 +51,7 @@ export function percent(value, digits = 0) {
 }
 
 /** A whole number with thousands set apart. */
-export const count = (value) => (isNumber(value) ? Math.round(value).toLocaleString('en') : DASH);
+export const count = (value) => (isNumber(value) ? formatOf(0).format(value) : DASH);
 
 /** `1 round`, `7 rounds`. */
 export const plural = (amount, word, several = `${word}s`) => `${count(amount)} ${amount === 1 ? word : several}`;
