@@ -80,6 +80,7 @@ def test_each_mark_says_what_happened() -> None:
         (None, None),
     ]
     assert shown.texts([1]).lanes[0].errors == [None, "boom", None]
+    assert shown.texts([0]).lanes[0].findings == [None, "json: $: expected", None]
     assert json.dumps(dataclasses.asdict(overview), allow_nan=False)
 
 
@@ -183,6 +184,7 @@ def test_a_timeline_is_whole_and_an_overview_short() -> None:
     assert row["validations"][0]["errors"] == [{"path": "$", "message": "expected"}]
     assert found.sample["messages"] == [{"role": "user", "content": "main question 0"}]
     assert json.dumps(dataclasses.asdict(found), allow_nan=False)
+    assert shown.matrix("reference_nll").values == [[None]]
     assert len(shown.overview(INFO).samples[0].prompt or "") <= LONGEST
     with pytest.raises(RunError, match="has no sample 'nobody'"):
         shown.timeline("nobody")

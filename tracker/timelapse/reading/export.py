@@ -53,10 +53,19 @@ def export_file(table: pa.Table, path: Path, kind: str, *, force: bool = False) 
     Raises:
         TimelapseError: The file exists, or cannot be written.
     """
+    write_file(path, lambda file: write_table(table, file, kind), force=force)
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool = False) -> None:
+    """Have a file written that appears whole or not at all.
+
+    Raises:
+        TimelapseError: The file exists and may not be replaced, or cannot be written.
+    """
     check_target(path, force=force)
     try:
         with _written_aside(path) as file:
-            write_table(table, file, kind)
+            write(file)
     except OSError as error:
         raise TimelapseError(
             f"{path} cannot be written: {error.strerror or error}. Name another place with -o."

@@ -170,6 +170,8 @@ class LaneTexts:
     """Its answers by round; None where there is none."""
     errors: list[str | None]
     """What went wrong, by round."""
+    findings: list[str | None]
+    """What validators found in the answer, by round, a line a finding; None where it is valid or unchecked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LONGEST = 300
 """Characters of a prompt, reference or metadata value in an overview; the timeline has them whole."""
 
+MEASURED = ("reference_nll", "mean_logprob")
+"""Numbers of every answer that are no scores, and can be looked at like one."""
+
 _DIGITS = 6
 
 
@@ -115,12 +118,17 @@ class RunView:
         )
 
     def matrix(self, score: str) -> documents.Matrix:
-        """Return one score of every answer.
+        """Return one score of every answer, or `reference_nll` or `mean_logprob`.
 
         Raises:
             RunError: There is no such score; says which there are.
         """
-        values = self.grid.scores[_checked("score", score, list(self.grid.scores))]
+        measured = score in MEASURED and score not in self.grid.scores
+        values = (
+            self.grid.numbers(score)
+            if measured
+            else self.grid.scores[_checked("score", score, list(self.grid.scores))]
+        )
         return documents.Matrix(score, self.steps, [list(map(_number, line)) for line in values.tolist()])
 
     def texts(self, lanes: Sequence[int]) -> documents.Texts:
@@ -132,13 +140,12 @@ class RunView:
         for lane in lanes:
             if not 0 <= lane < len(self.grid.lanes):
                 raise RunError(f"There is no lane {lane}: there are {len(self.grid.lanes)}, counted from 0.")
-        errors = self._errors(lanes)
-        found = zip(lanes, self.grid.texts(lanes), errors, strict=True)
+        columns = self.grid.texts(lanes), self._errors(lanes), self._findings(lanes)
         return documents.Texts(
             self.steps,
             [
-                documents.LaneTexts(lane, self._sample_of(lane).get("reference"), texts, wrong)
-                for lane, texts, wrong in found
+                documents.LaneTexts(lane, self._sample_of(lane).get("reference"), *found)
+                for lane, *found in zip(lanes, *columns, strict=True)
             ],
         )
 
@@ -176,9 +183,9 @@ class RunView:
             raise RunError(f"Sample set '{self.set_name}' has no sample '{sample_id}'.")
         place = ids.index(sample_id)
         lanes = (self.grid.lanes[:, 0] == place).nonzero()[0].tolist()
+        answers = self._answers(lanes)
         rounds = [
-            {**round_._asdict(), "answers": self._answers(lanes, at)}
-            for at, round_ in enumerate(self.grid.rounds)
+            {**round_._asdict(), "answers": answers[at]} for at, round_ in enumerate(self.grid.rounds)
         ]
         sample_class, class_step = self._classes()[place]
         row = self._samples[place] if place < len(self._samples) else {"sample_id": sample_id}
@@ -194,20 +201,38 @@ class RunView:
         }
         return documents.Timeline(sample, rounds)
 
-    def _answers(self, lanes: Sequence[int], at: int) -> list[dict[str, Any]]:
-        places = [int(self.grid.places[lane, at]) for lane in lanes if self.grid.places[lane, at] >= 0]
-        rows = self.grid.rows.take(places).to_pylist()
+    def _answers(self, lanes: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """Return all columns of some lanes' answers, by round."""
+        import numpy as np
+
+        places = self.grid.places[list(lanes)].T
+        columns, _lanes = np.nonzero(places >= 0)
         left_out = ("set", "sample_id", "step", "epoch", "trigger", "attempt")
-        return [_plain({name: row[name] for name in row if name not in left_out}) for row in rows]
+        names = [name for name in self.grid.rows.column_names if name not in left_out]
+        rows = self.grid.rows.select(names).take(places[places >= 0]).to_pylist()
+        found: list[list[dict[str, Any]]] = [[] for _step in self.steps]
+        for at, row in zip(columns.tolist(), rows, strict=True):
+            found[at].append(_plain(row))
+        return found
 
     def _errors(self, lanes: Sequence[int]) -> list[list[str | None]]:
+        return self._cells("error", self.grid.places[list(lanes)])
+
+    def _findings(self, lanes: Sequence[int]) -> list[list[str | None]]:
+        import numpy as np
+
+        invalid = (self.marks[list(lanes)] & Mark.INVALID) > 0
+        stored = self._cells("validations", np.where(invalid, self.grid.places[list(lanes)], -1))
+        return [[_found_by(each) if each else None for each in line] for line in stored]
+
+    def _cells(self, column: str, places: np.ndarray) -> list[list[Any]]:
+        """Return a stored column at some places, (lanes, rounds); None where the place is -1."""
         import pyarrow as pa
 
-        places = self.grid.places[list(lanes)].ravel()
-        wanted = pa.array(places, mask=places < 0)
-        found = self.grid.rows.column("error").take(wanted).to_pylist()
+        wanted = pa.array(places.ravel(), mask=places.ravel() < 0)
+        found = self.grid.rows.column(column).take(wanted).to_pylist()
         width = len(self.steps)
-        return [found[lane * width : (lane + 1) * width] for lane in range(len(lanes))]
+        return [found[lane * width : (lane + 1) * width] for lane in range(len(places))]
 
     def _sample_of(self, lane: int) -> Mapping[str, Any]:
         place = int(self.grid.lanes[lane, 0])
@@ -292,6 +317,16 @@ def _score_info(name: str) -> documents.ScoreInfo:
     if known is None:
         return documents.ScoreInfo(name, True, None, None)
     return documents.ScoreInfo(name, known.higher_is_better, known.low, known.high)
+
+
+def _found_by(validations: Sequence[Mapping[str, Any]]) -> str:
+    """Return what validators found in an answer, a line a finding."""
+    return "\n".join(
+        f"{each['name']}: {error['path']}: {error['message']}"
+        for each in validations
+        if each["passed"] is False
+        for error in each["errors"] or ()
+    )
 
 
 def _number(value: float) -> float | None:

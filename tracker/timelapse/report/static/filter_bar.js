@@ -1,0 +1,62 @@
+// Search, filter chips with live counts, and what the table shows.
+
+import { cx, html, menuEvents } from './dom.js';
+import { toggled } from './answer_columns.js';
+import { count, label } from './format.js';
+import { Choice, groupings } from './matrix_panel.js';
+
+const MOST_VALUES = 200;
+
+export function FilterBar({ model, view, update, counts, tags }) {
+  const toggle = (name, list) => update({ [name]: view[name].includes(list) ? view[name].filter((each) => each !== list) : [...view[name], list] });
+  const isFiltered = view.filter.length || view.tag.length || view.where.length || view.q;
+  return html`<div class="filters">
+    <input class="input" type="search" placeholder="Search prompt, reference or answer" aria-label="Search prompt, reference or answer" value=${view.q}
+      onInput=${(event) => update({ q: event.target.value })} />
+    <div class="row" role="group" aria-label="Filters">
+      ${model.chips.map((name) => html`<${Chip} key=${name} text=${label(name).toLowerCase()} amount=${counts[name]} isOn=${view.filter.includes(name)} onClick=${() => toggle('filter', name)} />`)}
+      ${model.tags.map((tag) => html`<${Chip} key=${`tag:${tag}`} text=${`tag: ${tag}`} amount=${tags[tag]} isOn=${view.tag.includes(tag)} onClick=${() => toggle('tag', tag)} />`)}
+      ${view.where.map((each) => html`<${Chip} key=${`where:${each}`} text=${each.replace('=', ': ')} isOn onClick=${() => toggle('where', each)} />`)}
+      ${isFiltered ? html`<button type="button" class="button quiet small" onClick=${() => update({ filter: [], tag: [], where: [], q: '' })}>Clear</button>` : null}
+    </div>
+  </div>`;
+}
+
+/** How the rows are grouped, how high they are, and which columns they have. */
+export function TableChoices({ model, view, update, scores, columns, lines }) {
+  return html`
+    <${Choice} name="Group rows by" value=${view.group} values=${groupings(model)} onChange=${(group) => update({ group })} />
+    <select class="select small" aria-label="Lines of a row" title="Lines of a row" onChange=${(event) => update({ lines: event.target.value })}>
+      ${[1, 2, 4, 6, 12].map((each) => html`<option value=${each} selected=${each === lines}>${each} ${each === 1 ? 'line' : 'lines'}</option>`)}
+    </select>
+    <${ColumnMenu} model=${model} scores=${scores} columns=${columns} view=${view} update=${update} />`;
+}
+
+function Chip({ text, amount, isOn, onClick }) {
+  return html`<button type="button" class=${cx('chip', amount === 0 && 'none')} aria-pressed=${String(Boolean(isOn))} onClick=${onClick} dir="auto">
+    ${text}${amount == null ? html`<b aria-label="remove">×</b>` : html`<b>${count(amount)}</b>`}</button>`;
+}
+
+/** Which columns are shown, and for those of the samples which value they must have. */
+function ColumnMenu({ model, scores, columns, view, update }) {
+  const box = (name, title) => html`<label class="check entry"><input type="checkbox" checked=${columns.includes(name)}
+    onChange=${() => update({ col: toggled(columns, name) })} /><span dir="auto">${title}</span></label>`;
+  return html`<details class="menu" ...${menuEvents}>
+    <summary class="button small">Columns</summary>
+    <div class="list">
+      ${scores.map((name) => box(name, label(name)))}
+      ${model.columns.map((column) => html`<div class="pair">${box(`@${column.name}`, column.name)}
+        ${column.values.length <= MOST_VALUES && html`<${ColumnFilter} column=${column} view=${view} update=${update} />`}</div>`)}
+    </div>
+  </details>`;
+}
+
+function ColumnFilter({ column, view, update }) {
+  const others = view.where.filter((each) => !each.startsWith(`${column.name}=`));
+  const value = view.where.find((each) => each.startsWith(`${column.name}=`))?.slice(column.name.length + 1);
+  const choose = (event) => update({ where: event.target.value === '' ? others : [...others, `${column.name}=${event.target.value.slice(1)}`] });
+  return html`<select class="select small" aria-label=${`Only rows whose ${column.name} is`} onChange=${choose}>
+    <option value="">any</option>
+    ${column.values.map((each) => html`<option value=${`=${each}`} selected=${each === value}>${each}</option>`)}
+  </select>`;
+}
