@@ -87,6 +87,23 @@ def tidy(run: Run, rounds: pa.Table, samples: pa.Table, fixed: Collection[str]) 
     return pa.table(columns)
 
 
+def final_names(names: Collection[str]) -> dict[str, str]:
+    """Return what each column of tidy rows is called in the end: fixed ones, then scores, then the users'.
+
+    A name that is taken gets the prefix `score_` or `user_`.
+    """
+    final = {name: name for name in COLUMNS}
+    taken = set(COLUMNS)
+    for kind in (SCORE, USER):
+        for name in (name for name in names if name.startswith(kind)):
+            column = name.removeprefix(kind)
+            while column in taken:
+                column = f"{kind[:-1]}_{column}"
+            final[name] = column
+            taken.add(column)
+    return final
+
+
 def _keyed(rounds: pa.Table) -> pa.Table:
     """Return rounds whose key has no nulls: rows of before there were sets, attempts and generations."""
     import pyarrow.compute as pc
