@@ -1,4 +1,4 @@
-"""Who may see what: every request is authorised by MLflow, as its caller, before anything of a run is touched."""
+"""Who may see what: MLflow authorises every request, as its caller, before anything of a run is touched."""
 
 from __future__ import annotations
 
@@ -145,9 +145,7 @@ class RunAccess:
         """Return what it holds in one sample set."""
         return await self.service.data.view(self.run, self.caller, set_name, attempt)
 
-    async def document(
-        self, view: HeldView, what: tuple[Hashable, ...], make: Callable[[], Any]
-    ) -> Response:
+    async def document(self, view: HeldView, what: tuple[Hashable, ...], make: Callable[[], Any]) -> Response:
         """Answer with a document made of a view, once; `what` says which it is."""
         body = await self.service.data.made(view, ("json", *what), lambda: encoded(make()), len)
         return answer(self.request, body)

@@ -17,13 +17,14 @@ JSON = "application/json"
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 def encoded(document: Any) -> bytes:
     """Return a document as JSON; numbers that are not finite become null."""
-    return _adapter(type(document)).dump_json(document)
+    kind: Any = type(document)
+    return _adapter(kind).dump_json(document)
 
 
 def entity_tag(content: bytes | str) -> str:

@@ -22,6 +22,7 @@ _STATIC_PREFIX = "_MLFLOW_STATIC_PREFIX"  # where `mlflow server --static-prefix
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     304: {"description": "What the caller's `If-None-Match` names is still right."},
+    400: {"description": "MLflow refuses a parameter."},
     401: {"description": "MLflow does not know the caller.", "model": ProblemDocument},
     403: {"description": "MLflow does not let the caller see it."},
     404: {"description": "There is no such thing."},

@@ -36,7 +36,9 @@ Lanes = Annotated[
         description="Places in the overview's `lanes`; may be repeated.",
     ),
 ]
-Score = Annotated[str | None, Query(max_length=250, description="The score; by default the one that decides.")]
+Score = Annotated[
+    str | None, Query(max_length=250, description="The score; by default the one that decides.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,7 @@ async def texts(access: OfRun, lane: Lanes, set_name: SetName = None, attempt: A
 
 
 @router.get("/runs/{run_id}/search", response_model=documents.Found)
-async def search(
-    access: OfRun, text: Text, set_name: SetName = None, attempt: Attempt = None
-) -> Response:
+async def search(access: OfRun, text: Text, set_name: SetName = None, attempt: Attempt = None) -> Response:
     """Return where a text occurs in prompts, references and answers."""
     held = await access.view(set_name, attempt)
     return await access.document(held, ("search", text), lambda: held.view.search(text))

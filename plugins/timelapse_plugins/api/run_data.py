@@ -124,12 +124,23 @@ class RunData:
         self, view: HeldView, what: tuple[Hashable, ...], make: Callable[[], T], size: Callable[[T], int]
     ) -> T:
         """Return something made of a view, once; `what` says what it is, `size` how many bytes it has."""
+        return await self.kept(("made", *view.key, *what), make, size, keep=view.held.complete)
+
+    async def kept(
+        self,
+        key: Hashable,
+        make: Callable[[], T],
+        size: Callable[[T], int] = len,  # type: ignore[assignment]
+        *,
+        keep: bool = True,
+    ) -> T:
+        """Return what is kept under a key, which says what content it is made of; else make and keep it."""
 
         async def made() -> tuple[T, int]:
             value = await self.compute(make)
-            return value, size(value) if view.held.complete else -1
+            return value, size(value) if keep else -1
 
-        return await self._once(("made", *view.key, *what), made)
+        return await self._once(key, made)
 
     async def compute(self, call: Callable[[], T]) -> T:
         """Make a call in a thread, of which few compute at a time."""

@@ -1,4 +1,4 @@
-"""A run's files, read through MLflow's own app as the caller, from threads that the tracker's loader runs in."""
+"""A run's files, read through MLflow's own app as the caller, in the threads of the tracker's loader."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ Listing = Mapping[str, int | None]
 class InnerFiles:
     """The files of one run: see `timelapse.reading.files.RunFiles`.
 
-    Its methods wait for the event loop, so they must be called from other threads. `complete` is False as soon
-    as MLflow hands out something else than a file that was asked for: what was read then must not be kept.
+    Its methods wait for the event loop, so they must be called from other threads. `complete` is False as
+    soon as MLflow hands out something else than a file that was asked for: what was read then must not be
+    kept.
     """
 
     def __init__(
@@ -147,7 +148,9 @@ async def listing(inner: Inner, run_id: str, caller: Caller) -> dict[str, int | 
         raise Refused(answer.status, answer.headers, answer.body)
     files = json.loads(answer.body or b"{}").get("files", ())
     return {
-        PurePosixPath(each["path"]).name: int(each["file_size"]) if each.get("file_size") is not None else None
+        PurePosixPath(each["path"]).name: int(each["file_size"])
+        if each.get("file_size") is not None
+        else None
         for each in files
         if not each.get("is_dir")
     }

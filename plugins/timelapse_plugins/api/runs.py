@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,10 +90,15 @@ class StoredRun:
         """Return the run as MLflow's own class, as far as the tracker looks at it."""
         from mlflow.entities import Run, RunData, RunInfo
 
-        info = RunInfo(  # type: ignore[no-untyped-call]
+        info = RunInfo(
             self.run_id, self.experiment_id, "", self.status, 0, None, "active", run_name=self.name
         )
-        return Run(info, RunData())  # type: ignore[no-untyped-call]
+        return Run(info, RunData())
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether MLflow would take a text for a run's id."""
+    return re.fullmatch(RUN_ID.strip("^$"), text) is not None
 
 
 def _time(told: Any) -> int | None:

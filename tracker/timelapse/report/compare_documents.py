@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from timelapse.analysis.alignment import Outcome
 from timelapse.report.documents import Right, RunInfo, ScoreInfo
-
-if TYPE_CHECKING:
-    from timelapse.analysis.alignment import Outcome
 
 
 @dataclass(frozen=True, slots=True)
