@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
+    from timelapse.reading.bounds import Budgets
     from timelapse.reading.cache import Cache
 
 S = TypeVar("S")
@@ -102,7 +103,10 @@ class Shared(AbstractContextManager["Shared"]):
 
 
 class RunArtifacts:
-    """The files in the folder `timelapse/` of one run."""
+    """The files in the folder `timelapse/` of one run, read with MLflow's client: see `RunFiles`."""
+
+    budgets: Budgets | None = None
+    """What may be decoded: whatever there is, the user's own process reads what the user names."""
 
     def __init__(self, client: MlflowClient, run: Run, cache: Cache, shared: Shared) -> None:
         self.tags: Mapping[str, str] = run.data.tags
@@ -174,6 +178,10 @@ class RunArtifacts:
             return decode(fetch())
         place = [without_credentials(self._tracking_uri), self._run.info.run_id, file, size]
         return self._cached(hashlib.sha256(json.dumps(place).encode()).hexdigest(), fetch, decode)
+
+    def once(self, sha256: str, call: Callable[[], T]) -> T:
+        """Return the result of the first call for this hash, among all runs that are read together."""
+        return self.shared.once(sha256, call)
 
     def _cached(self, key: str, fetch: Callable[[], bytes], decode: Callable[[bytes], T]) -> T:
         """Decode what the cache has, else what is fetched, which is cached only if it can be decoded."""

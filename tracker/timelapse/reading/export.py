@@ -6,14 +6,14 @@ import json
 import math
 import os
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timelapse.errors import TimelapseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     import pyarrow as pa
@@ -94,6 +94,33 @@ def write_table(table: pa.Table, file: BinaryIO, kind: str) -> None:
         "jsonl": _write_jsonl,
     }
     writers[kind](table, file)
+
+
+def write_pieces(pieces: Iterable[pa.Table], file: BinaryIO, kind: str) -> None:
+    """Write tables with the same columns, one below the other, to an open file in one of `FORMATS`."""
+    if kind == "jsonl":
+        for piece in pieces:
+            _write_jsonl(piece, file)
+        return
+    open_writer = _csv_writer if kind == "csv" else _parquet_writer
+    with ExitStack() as stack:
+        writer = None
+        for piece in pieces:
+            table = harmless(piece) if kind == "csv" else piece
+            writer = writer or stack.enter_context(open_writer(file, table.schema))
+            writer.write_table(table)
+
+
+def _csv_writer(file: BinaryIO, schema: pa.Schema) -> Any:
+    import pyarrow.csv
+
+    return pyarrow.csv.CSVWriter(file, schema)
+
+
+def _parquet_writer(file: BinaryIO, schema: pa.Schema) -> Any:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.ParquetWriter(file, schema, compression="zstd")
 
 
 def harmless(table: pa.Table) -> pa.Table:

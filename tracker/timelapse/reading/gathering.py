@@ -20,7 +20,7 @@ from timelapse.reading.loader import read_run
 from timelapse.reading.memory import system_memory
 from timelapse.reading.parquet import stacked
 from timelapse.reading.runs import connect, find_runs
-from timelapse.reading.tidy import COLUMNS, KEY, SCORE, USER, fixed_schema, tidy
+from timelapse.reading.tidy import COLUMNS, KEY, final_names, fixed_schema, tidy
 from timelapse.rounds import round_schema
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class _Wanted:
         refused = [each.no_round for each in rows if each.no_round]
         if refused and len(refused) == len([each for each in rows if each.steps]):
             raise refused[0]
-        final = _final_names(dict.fromkeys(name for each in rows for name in each.names))
+        final = final_names(dict.fromkeys(name for each in rows for name in each.names))
         self._check_columns(list(final.values()))
         empty = fixed_schema().empty_table().select(self._fixed())
         tables = [
@@ -206,23 +206,6 @@ class _Wanted:
             if step not in known:
                 there = ", ".join(map(str, sorted(known))) or "none"
                 raise RunError(f"No run has a round at step {step}. There are rounds at steps: {there}.")
-
-
-def _final_names(names: Sequence[str] | dict[str, None]) -> dict[str, str]:
-    """Return what each column is called in the end: fixed ones first, then scores, then the users'.
-
-    A name that is taken gets the prefix `score_` or `user_`.
-    """
-    final = {name: name for name in COLUMNS}
-    taken = set(COLUMNS)
-    for kind in (SCORE, USER):
-        for name in (name for name in names if name.startswith(kind)):
-            column = name.removeprefix(kind)
-            while column in taken:
-                column = f"{kind[:-1]}_{column}"
-            final[name] = column
-            taken.add(column)
-    return final
 
 
 def _checked_rounds(rounds: Rounds, score: str | None) -> Literal["all", "last", "best"] | list[int]:

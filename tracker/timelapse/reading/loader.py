@@ -12,6 +12,7 @@ from timelapse import names
 from timelapse.fence import describe
 from timelapse.polite import polite_requests
 from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
+from timelapse.reading.bounds import shortened
 from timelapse.reading.cache import Cache
 from timelapse.reading.parquet import no_rounds, read_round, read_samples, stacked
 from timelapse.reading.rescored import with_rescored
@@ -20,10 +21,13 @@ from timelapse.resting import RestingFiles, listed_digest
 from timelapse.tables import samples_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import pyarrow as pa
     from mlflow import MlflowClient
+
+    from timelapse.reading.bounds import Budget
+    from timelapse.reading.files import RunFiles
 
     Manifest = Mapping[str, Any]
 
@@ -57,7 +61,7 @@ def load_rounds(client: MlflowClient, run_id: str) -> RunRounds:
 
 
 def read_run(
-    artifacts: RunArtifacts, downloads: Threads, skip: Collection[str] = (), *, conditions: bool = False
+    artifacts: RunFiles, downloads: Threads, skip: Collection[str] = (), *, conditions: bool = False
 ) -> RunRounds:
     """Read a run as `load_rounds` does, but for the round columns in `skip`.
 
@@ -66,11 +70,14 @@ def read_run(
     """
     loaded = _at_rest(artifacts, downloads, skip, conditions) or _in_motion(artifacts, downloads, skip)
     rounds, problems = with_rescored(loaded.rounds, artifacts, downloads)
+    if artifacts.budgets is not None:
+        rounds, cut = shortened(rounds, artifacts.budgets.rounds.bounds.characters)
+        problems += cut
     return replace(loaded, rounds=rounds, problems=(*loaded.problems, *problems))
 
 
 def _at_rest(
-    artifacts: RunArtifacts, downloads: Threads, skip: Collection[str], conditions: bool
+    artifacts: RunFiles, downloads: Threads, skip: Collection[str], conditions: bool
 ) -> RunRounds | None:
     """Return what a run at rest holds; None if somebody writes to it, or a file is not as it should be."""
     resting = RestingFiles.parse(artifacts.tags.get(names.TAG_MANIFEST, ""))
@@ -90,7 +97,7 @@ def _at_rest(
     tables, errors = downloads.all(
         {
             "samples": partial(_samples, artifacts, samples),
-            "rounds": partial(artifacts.verified, names.ROUNDS_FILE, rounds, partial(read_round, skip=skip)),
+            "rounds": partial(artifacts.verified, names.ROUNDS_FILE, rounds, _decoder(artifacts, skip)),
         }
     )
     if errors:
@@ -98,8 +105,10 @@ def _at_rest(
     return RunRounds(tables["rounds"], tables["samples"], manifest=manifest)
 
 
-def _in_motion(artifacts: RunArtifacts, downloads: Threads, skip: Collection[str]) -> RunRounds:
+def _in_motion(artifacts: RunFiles, downloads: Threads, skip: Collection[str]) -> RunRounds:
     """Return what a run holds whose files may change: what the manifest does not cover is read singly."""
+    for budget in artifacts.budgets or ():
+        budget.renew()
     sizes = artifacts.sizes()
     manifest, problems = _current_manifest(artifacts, downloads, sizes)
     compacted = _compacted(artifacts, downloads, manifest, skip)
@@ -117,7 +126,7 @@ def _in_motion(artifacts: RunArtifacts, downloads: Threads, skip: Collection[str
 
 
 def _current_manifest(
-    artifacts: RunArtifacts, downloads: Threads, sizes: Mapping[str, int | None]
+    artifacts: RunFiles, downloads: Threads, sizes: Mapping[str, int | None]
 ) -> tuple[Manifest, list[str]]:
     if names.MANIFEST_FILE not in sizes:
         return {}, []
@@ -127,26 +136,26 @@ def _current_manifest(
 
 
 def _compacted(
-    artifacts: RunArtifacts, downloads: Threads, manifest: Manifest, skip: Collection[str]
+    artifacts: RunFiles, downloads: Threads, manifest: Manifest, skip: Collection[str]
 ) -> pa.Table | None:
     """Return the rows of rounds.parquet; None if it is not there, or not the one of this manifest."""
     sha256 = listed_digest(manifest, names.ROUNDS_FILE)
     if sha256 is None:
         return None
-    decode = partial(read_round, skip=skip)
+    decode = _decoder(artifacts, skip)
     found, _ = downloads.all({"it": partial(artifacts.verified, names.ROUNDS_FILE, sha256, decode)})
     return found.get("it")
 
 
 def _single_rounds(
-    artifacts: RunArtifacts,
+    artifacts: RunFiles,
     downloads: Threads,
     sizes: Mapping[str, int | None],
     covered: Mapping[str, Any],
     skip: Collection[str],
 ) -> tuple[pa.Table, list[str]]:
     """Return the rows of the round files that rounds.parquet does not hold, or not as they are now."""
-    decode = partial(read_round, skip=skip)
+    decode = _decoder(artifacts, skip)
     wanted = [
         file
         for file, size in sorted(sizes.items())
@@ -161,7 +170,7 @@ def _single_rounds(
 
 
 def _current_samples(
-    artifacts: RunArtifacts,
+    artifacts: RunFiles,
     downloads: Threads,
     sizes: Mapping[str, int | None],
     manifest: Manifest,
@@ -178,13 +187,27 @@ def _current_samples(
         found, _ = downloads.all({file: partial(_samples, artifacts, sha256)})
     errors: dict[str, BaseException] = {}
     if not found:  # no manifest yet, or an older one than the samples
-        found, errors = downloads.all({file: lambda: read_samples(artifacts.current(file))})
+        found, errors = downloads.all({file: lambda: _current(artifacts, file)})
     return found.get(file, samples_table([], {})), _unreadable(errors)
 
 
-def _samples(artifacts: RunArtifacts, sha256: str) -> pa.Table:
+def _samples(artifacts: RunFiles, sha256: str) -> pa.Table:
     """Return samples by the hash of their file, which runs of one training script mostly share."""
-    return artifacts.shared.once(sha256, lambda: artifacts.verified(names.SAMPLES_FILE, sha256, read_samples))
+    decode = partial(read_samples, budget=_samples_budget(artifacts))
+    return artifacts.once(sha256, lambda: artifacts.verified(names.SAMPLES_FILE, sha256, decode))
+
+
+def _current(artifacts: RunFiles, file: str) -> pa.Table:
+    return read_samples(artifacts.current(file), _samples_budget(artifacts))
+
+
+def _samples_budget(artifacts: RunFiles) -> Budget | None:
+    return artifacts.budgets.samples if artifacts.budgets else None
+
+
+def _decoder(artifacts: RunFiles, skip: Collection[str]) -> Callable[[bytes], pa.Table]:
+    budget = artifacts.budgets.rounds if artifacts.budgets else None
+    return partial(read_round, skip=skip, budget=budget)
 
 
 def _without(compacted: pa.Table, single: pa.Table) -> pa.Table:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from timelapse.reading.bounds import ExcessError
+from timelapse.reading.pages import decoded_bytes
 from timelapse.rounds import round_schema
 from timelapse.tables import samples_schema
 
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from timelapse.reading.bounds import Budget
+
 _KEY = ("sample_id", "step")
+_METADATA_LIMITS = {"thrift_string_size_limit": 10 << 20, "thrift_container_size_limit": 1_000_000}
 # Columns that a round may leave empty, by the path of the leaf whose statistics say so. Not among them:
 # `flags` and `scores`, where an empty list says something else than null does.
 _MAY_BE_EMPTY = frozenset(
@@ -26,13 +31,14 @@ _MAY_BE_EMPTY = frozenset(
 )
 
 
-def read_round(content: bytes, skip: Collection[str] = ()) -> pa.Table:
+def read_round(content: bytes, skip: Collection[str] = (), budget: Budget | None = None) -> pa.Table:
     """Return the rows of one or several rounds: `round_schema`'s columns, then the user's, without `skip`.
 
     Raises:
-        ValueError: It is no Parquet file, has no `sample_id` or `step`, or rows without them.
+        ValueError: It is no Parquet file, has no `sample_id` or `step`, or rows without them; or it is more
+            than the budget allows.
     """
-    table = _read(content, skip)
+    table = read_table(content, skip, budget)
     _check_key(table, _KEY)
     return _completed(table, no_rounds(skip).schema)
 
@@ -48,13 +54,14 @@ def _no_rounds(skip: frozenset[str]) -> pa.Table:
     return schema.empty_table().select([name for name in schema.names if name not in skip])
 
 
-def read_samples(content: bytes) -> pa.Table:
+def read_samples(content: bytes, budget: Budget | None = None) -> pa.Table:
     """Return a run's samples with the columns of `samples_schema`; one that the file lacks is null.
 
     Raises:
-        ValueError: It is no Parquet file, or has no `sample_id` or rows without it.
+        ValueError: It is no Parquet file, or has no `sample_id` or rows without it; or it is more than the
+            budget allows.
     """
-    table = _read(content, ())
+    table = read_table(content, (), budget)
     _check_key(table, ("sample_id",))
     return _completed(table, samples_schema())
 
@@ -86,14 +93,40 @@ def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     )
 
 
-def _read(content: bytes, skip: Collection[str]) -> pa.Table:
+def read_table(content: bytes, skip: Collection[str] = (), budget: Budget | None = None) -> pa.Table:
+    """Return what a Parquet file holds, but for the columns in `skip` and those of rounds without values.
+
+    Raises:
+        ValueError: It is no Parquet file, or more than the budget allows: nothing is decoded then.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(content))
+    if budget is None:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        return file.read(columns=_wanted(file, skip), use_threads=False)  # small, and read side by side
+    if len(content) > budget.bounds.file_bytes:
+        raise ExcessError(f"it has {len(content):,} bytes; {budget.bounds.file_bytes:,} are read here")
+    with budget.turn:
+        file = pq.ParquetFile(pa.BufferReader(content), **_METADATA_LIMITS)
+        wanted = _wanted(file, skip)
+        rows = _rows(file.metadata)
+        budget.check(rows, 0)
+        budget.check(rows, decoded_bytes(file, content, wanted, budget.decoded_bytes))
+        table = file.read(columns=wanted, use_threads=False)
+        budget.spend(table)
+        return table
+
+
+def _wanted(file: pq.ParquetFile, skip: Collection[str]) -> list[str]:
     left_out = {*skip, *_without_values(file.metadata)}
-    wanted = [name for name in file.schema_arrow.names if name not in left_out]
-    return file.read(columns=wanted, use_threads=False)  # files are small, and read side by side
+    return [name for name in file.schema_arrow.names if name not in left_out]
+
+
+def _rows(metadata: pq.FileMetaData) -> int:
+    """Return how many rows there are, by whichever part of the footer says more."""
+    groups: list[int] = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    return max(int(metadata.num_rows), sum(groups))
 
 
 def _without_values(metadata: pq.FileMetaData) -> set[str]:

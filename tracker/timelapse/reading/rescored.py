@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from timelapse import names
 from timelapse.fence import describe
+from timelapse.reading.parquet import read_table
 from timelapse.rounds import round_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from timelapse.reading.artifacts import RunArtifacts, Threads
+    from timelapse.reading.artifacts import Threads
+    from timelapse.reading.bounds import Budget
+    from timelapse.reading.files import RunFiles
 
 KEY = ("set", "sample_id", "generation", "attempt", "step")
 """The columns that say to which row a score belongs."""
@@ -28,9 +31,7 @@ def rescored_schema() -> pa.Schema:
     return pa.schema([round_schema().field(name) for name in (*KEY, "scores")])
 
 
-def with_rescored(
-    rounds: pa.Table, artifacts: RunArtifacts, downloads: Threads
-) -> tuple[pa.Table, list[str]]:
+def with_rescored(rounds: pa.Table, artifacts: RunFiles, downloads: Threads) -> tuple[pa.Table, list[str]]:
     """Return a run's rows with the scores that came later, and a sentence for each file that is missing.
 
     Which files count say the run's tags `timelapse.scores.…`, by their content.
@@ -39,11 +40,9 @@ def with_rescored(
     if not listed or "scores" not in rounds.column_names or not len(rounds):
         return rounds, []
     files = {names.scores_file(digest): digest for digest in listed}
+    decode = partial(_read, budget=artifacts.budgets.rounds if artifacts.budgets else None)
     found, errors = downloads.all(
-        {
-            file: lambda file=file, digest=digest: artifacts.verified(file, digest, _read)  # type: ignore[misc]
-            for file, digest in files.items()
-        }
+        {file: partial(artifacts.verified, file, digest, decode) for file, digest in files.items()}
     )
     problems = [f"{file} cannot be read: {describe(error)}" for file, error in errors.items()]
     return _joined(rounds, list(found.values())), problems
@@ -55,11 +54,8 @@ def digests(tags: Mapping[str, str]) -> list[str]:
     return [value for _tag, value in listed if re.fullmatch(r"[0-9a-f]{64}", value)]
 
 
-def _read(content: bytes) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+def _read(content: bytes, budget: Budget | None) -> list[dict[str, Any]]:
+    table = read_table(content, (), budget)
     rows: list[dict[str, Any]] = table.select(rescored_schema().names).cast(rescored_schema()).to_pylist()
     return rows
 

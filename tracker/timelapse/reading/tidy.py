@@ -10,7 +10,7 @@ from timelapse.reading.scores import score_columns
 from timelapse.rounds import round_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import numpy as np
     import pyarrow as pa
@@ -85,6 +85,60 @@ def tidy(run: Run, rounds: pa.Table, samples: pa.Table, fixed: Collection[str]) 
     ours = set(round_schema().names)
     columns |= {USER + name: rounds.column(name) for name in rounds.column_names if name not in ours}
     return pa.table(columns)
+
+
+def pieces(run: Run, rounds: pa.Table, samples: pa.Table, most_bytes: int) -> Iterator[pa.Table]:
+    """Yield a run's rows with the columns of `load_predictions`, so many at a time that memory is bounded.
+
+    A prompt stands in every row of its sample: all rows at once may be a thousand times what is stored.
+
+    Args:
+        run: The run.
+        rounds: Its rows.
+        samples: Its samples.
+        most_bytes: About how large a piece is in memory; one row at least.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    asked = ("prompt", "reference")
+    stored = tidy(run, rounds, samples, [name for name in COLUMNS if name not in asked])
+    places = _places(stored, samples)
+    names = final_names(stored.column_names)
+    stored = stored.rename_columns([names[name] for name in stored.column_names])
+    order = [*COLUMNS, *(name for name in stored.column_names if name not in COLUMNS)]
+    sizes = np.zeros(len(stored)) + stored.nbytes / max(1, len(stored))
+    for name in asked:
+        lengths = pc.fill_null(pc.binary_length(samples.column(name)).take(places), 0)
+        sizes += np.asarray(lengths, dtype=float)
+    ends = np.cumsum(sizes)
+    start = 0
+    while start == 0 or start < len(stored):
+        limit = (ends[start - 1] if start else 0) + most_bytes
+        count = max(1, int(np.searchsorted(ends, limit)) - start)
+        piece, mine = stored.slice(start, count), places.slice(start, count)
+        for name in asked:
+            piece = piece.append_column(name, pa.chunked_array(samples.column(name).take(mine)))
+        yield piece.select(order)
+        start += count
+
+
+def final_names(names: Collection[str]) -> dict[str, str]:
+    """Return what each column of tidy rows is called in the end: fixed ones, then scores, then the users'.
+
+    A name that is taken gets the prefix `score_` or `user_`.
+    """
+    final = {name: name for name in COLUMNS}
+    taken = set(COLUMNS)
+    for kind in (SCORE, USER):
+        for name in (name for name in names if name.startswith(kind)):
+            column = name.removeprefix(kind)
+            while column in taken:
+                column = f"{kind[:-1]}_{column}"
+            final[name] = column
+            taken.add(column)
+    return final
 
 
 def _keyed(rounds: pa.Table) -> pa.Table:

@@ -24,6 +24,7 @@ from timelapse.scoring.builtin import SCORERS
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
     from timelapse.reading.loader import RunRounds
 
@@ -56,11 +57,21 @@ class RunView:
         self.attempt = attempt if attempt is None else _checked("attempt", attempt, self.attempts)
         self.problems = list(loaded.problems)
         self._manifest = loaded.manifest
-        self._samples = [
-            row for row in loaded.samples.to_pylist() if (row["set"] or DEFAULT_SET) == self.set_name
-        ]
+        self.samples_table: pa.Table = of_set(loaded.samples, self.set_name)
+        """The set's samples in order, as `samples_table` makes them."""
+        self._samples: list[dict[str, Any]] = self.samples_table.to_pylist()
         known = [row["sample_id"] for row in self._samples]
         self.grid: Grid = arrange(loaded.rounds, known, self.set_name, self.attempt)
+
+    @property
+    def samples(self) -> Sequence[Mapping[str, Any]]:
+        """The set's samples in order, each with the columns of `samples_schema`."""
+        return self._samples
+
+    @cached_property
+    def classes(self) -> list[str | None]:
+        """The class of each sample, in the order of `grid.sample_ids`."""
+        return [sample_class for sample_class, _step in self._classes()]
 
     @cached_property
     def right(self) -> Right | None:
@@ -105,7 +116,7 @@ class RunView:
             attempt=self.attempt,
             attempts=self.attempts,
             rounds=[self._round_info(place) for place in range(len(self.steps))],
-            scores=[_score_info(name) for name in sorted(self.grid.scores, key=lambda name: name != main)],
+            scores=[score_info(name) for name in sorted(self.grid.scores, key=lambda name: name != main)],
             right=documents.Right(*self.right) if self.right else None,
             trends=found,
             settled_since=self._settled_since(),
@@ -312,7 +323,8 @@ def _checked(what: str, wanted: Any, known: Sequence[Any]) -> Any:
     return wanted
 
 
-def _score_info(name: str) -> documents.ScoreInfo:
+def score_info(name: str) -> documents.ScoreInfo:
+    """Return what is known of a score: of a built-in one its range, too."""
     known = SCORERS.get(name)
     if known is None:
         return documents.ScoreInfo(name, True, None, None)

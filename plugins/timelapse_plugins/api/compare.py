@@ -1,0 +1,92 @@
+"""Runs held against one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from timelapse.analysis.history import split_selector
+from timelapse.errors import RunError
+from timelapse.report.compare_documents import CompareDocument
+from timelapse.report.compare_view import compare_document, compare_read
+from timelapse_plugins.api.access import Service, SetName, service_of
+from timelapse_plugins.api.answers import answer, encoded
+from timelapse_plugins.api.problems import Problem
+from timelapse_plugins.api.run import Score
+from timelapse_plugins.api.run_data import Held
+from timelapse_plugins.api.runs import StoredRun, is_run_id
+from timelapse_plugins.inner import Caller
+
+router = APIRouter()
+
+MOST_RUNS = 10
+"""Rounds that are compared at once."""
+
+T = TypeVar("T")
+
+Selector = Annotated[str, Query(min_length=1, max_length=300)]
+
+
+@router.get("/compare", response_model=CompareDocument)
+async def compare(
+    request: Request,
+    runs: Annotated[
+        list[Selector],
+        Query(
+            alias="run",
+            min_length=2,
+            max_length=MOST_RUNS,
+            description="Ids of runs, each perhaps with `@` and a round behind it: `ID@120`, `ID@best`.",
+        ),
+    ],
+    round_: Annotated[
+        str,
+        Query(
+            alias="round",
+            pattern="^(best|last|first|[0-9]{1,18})$",
+            description="The round of every run that names none: best, last, first, or a step.",
+        ),
+    ] = "best",
+    against: Annotated[
+        str | None, Query(max_length=300, description="Which of the runs the others are compared with.")
+    ] = None,
+    score: Score = None,
+    set_name: SetName = None,
+) -> Response:
+    """Compare rounds of runs, paired by what was asked: scoreboard, aligned rows, likeness, curves."""
+    service, caller = service_of(request), Caller.of(request.scope)
+    wanted = [*runs, *([against] if against else [])]
+    ids = list(dict.fromkeys(split_selector(each)[0] for each in wanted))
+    for run_id in ids:
+        if not is_run_id(run_id):
+            raise Problem(422, "run: this is no id of a run.", "Take the ids from MLflow.")
+    found = dict(zip(ids, await _all(service, ids, caller), strict=True))
+    infos = {
+        run_id: run.info(await service.experiment_of(run, caller)) for run_id, (run, _held) in found.items()
+    }
+
+    def made() -> bytes:
+        read = {run_id: (infos[run_id], held.loaded) for run_id, (_run, held) in found.items()}
+        try:
+            return encoded(
+                compare_document(compare_read(read, runs, round_, against or None, score, set_name))
+            )
+        except RunError as error:
+            raise Problem(
+                422, str(error), "Choose other runs, another round, score or sample set."
+            ) from error
+
+    versions = tuple((held.version, held.complete) for _run, held in found.values())
+    asked = (versions, tuple(infos.values()), tuple(runs), round_, against, score, set_name)
+    complete = all(held.complete for _run, held in found.values())
+    return answer(request, await service.data.kept(("compare", asked), made, keep=complete))
+
+
+async def _all(service: Service, ids: list[str], caller: Caller) -> list[tuple[StoredRun, Held]]:
+    """Return all runs, each authorised before any is read."""
+    runs = await asyncio.gather(*(service.run(run_id, caller) for run_id in ids))
+    held = await asyncio.gather(*(service.data.load(run, caller) for run in runs))
+    return list(zip(runs, held, strict=True))

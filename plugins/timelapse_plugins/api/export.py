@@ -1,0 +1,90 @@
+"""A run's answers as a file: CSV, Parquet, JSON lines."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from timelapse.reading.choice import newest_attempts
+from timelapse.reading.export import write_pieces
+from timelapse.reading.tidy import pieces
+from timelapse_plugins.api.access import OfRun
+from timelapse_plugins.api.answers import entity_tag, not_modified
+
+if TYPE_CHECKING:
+    from timelapse.reading.loader import RunRounds
+    from timelapse_plugins.api.runs import StoredRun
+
+router = APIRouter()
+
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+    "jsonl": "application/jsonl",
+}
+_PIECE = 32 << 20  # bytes of rows that are in memory at a time
+_CHUNK = 1 << 20
+
+Format = Annotated[Literal["csv", "parquet", "jsonl"], Query(description="The format.")]
+Attempts = Annotated[
+    Literal["latest", "all"], Query(description="Of each step the newest attempt, or every one.")
+]
+
+
+@router.get(
+    "/runs/{run_id}/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file.",
+            "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
+        }
+    },
+)
+async def export(access: OfRun, format: Format = "csv", attempts: Attempts = "latest") -> Response:  # noqa: A002
+    """Return all answers of a run, of every sample set, with the columns of `timelapse.load_predictions`.
+
+    In CSV a text that a spreadsheet would run as a formula has an apostrophe in front.
+    """
+    held = await access.service.data.load(access.run, access.caller)
+    tag = entity_tag(repr((held.version, held.complete, format, attempts)))
+    if known := not_modified(access.request, tag):
+        return known
+    file = await access.service.data.compute(_written(access.run, held.loaded, format, attempts))
+    headers = {
+        "etag": tag,
+        "content-length": str(file.seek(0, 2)),
+        "content-disposition": f'attachment; filename="{_file_name(access.run)}.{format}"',
+    }
+    return StreamingResponse(_chunks(file), 200, headers, MEDIA_TYPES[format])
+
+
+def _written(run: StoredRun, loaded: RunRounds, kind: str, attempts: str) -> Callable[[], BinaryIO]:
+    def write() -> BinaryIO:
+        rounds = newest_attempts(loaded.rounds) if attempts == "latest" else loaded.rounds
+        file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - whoever sends it closes it
+        write_pieces(pieces(run.entity(), rounds, loaded.samples, _PIECE), file, kind)
+        return file
+
+    return write
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    try:
+        file.seek(0)
+        while chunk := await anyio.to_thread.run_sync(file.read, _CHUNK):
+            yield chunk
+    finally:
+        file.close()
+
+
+def _file_name(run: StoredRun) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", run.name).strip("-.")[:80] or "run"
+    return f"{name}-{run.run_id[:8]}"
