@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from timelapse.analysis.alignment import Pair, aligned, sample_changes
 from timelapse.analysis.history import Side
 from timelapse.analysis.likeness import Likeness, likeness
-from timelapse.analysis.sides import Place, choose_sides, labels
+from timelapse.analysis.sides import Choice, Place, choose_sides, labels
 from timelapse.analysis.slices import Slice, WorstSlice, slices, worst
 from timelapse.analysis.statistics import PairedResult, mean, paired_result
 
@@ -173,7 +173,12 @@ def compare(
     """
     wanted = [runs] if isinstance(runs, str) else list(runs)
     place = Place(experiment, tracking_uri)
-    sides, chosen, notes = choose_sides(wanted, round, against, score, set_name, place)
+    return held_against(choose_sides(wanted, round, against, score, set_name, place), seed=seed)
+
+
+def held_against(choice: Choice, *, seed: int = 0) -> Comparison:
+    """Hold rounds that are chosen and read against the first of them; see `compare`."""
+    sides, chosen, notes = choice
     names = labels(sides)
     base, others = sides[0], list(zip(names[1:], sides[1:], strict=True))
     pairs = {name: aligned(name, base, side, chosen) for name, side in others}

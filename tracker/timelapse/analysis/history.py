@@ -169,22 +169,26 @@ def history(run: Run, loaded: RunRounds, set_name: str | None = None) -> History
     Raises:
         RunError: The run holds no predictions, or has no such sample set.
     """
+    return history_of(run.info.run_id, run.info.run_name or "", loaded, set_name)
+
+
+def history_of(run_id: str, run_name: str, loaded: RunRounds, set_name: str | None = None) -> History:
+    """Return what `history` does, of a run that is known by its id and name alone."""
     sets = set_names(loaded.rounds, loaded.samples)
     if not sets:
         why = f": {loaded.problems[0]}" if loaded.problems else " (`timelapse runs` lists those that do)"
-        raise RunError(f"Run {run.info.run_name} ({run.info.run_id[:8]}) holds no predictions{why}.")
+        raise RunError(f"Run {run_name} ({run_id[:8]}) holds no predictions{why}.")
     chosen = set_name or sets[0]
     if set_name and set_name not in sets:
         raise RunError(
-            f"Run {run.info.run_name} ({run.info.run_id[:8]}) has no sample set '{set_name}'. "
-            f"There are: {', '.join(sets)}."
+            f"Run {run_name} ({run_id[:8]}) has no sample set '{set_name}'. There are: {', '.join(sets)}."
         )
     samples = _rows(loaded.samples, ("set", "sample_id", "index", "prompt", "reference", "tags", "metadata"))
     rounds = rounds_by_step(loaded.rounds, chosen)
     logged = columns_of_answers(rounds)
     return History(
-        run_id=run.info.run_id,
-        run_name=run.info.run_name or "",
+        run_id=run_id,
+        run_name=run_name,
         set_name=chosen,
         other_sets=tuple(name for name in sets if name != chosen),
         rounds=rounds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from timelapse.analysis.history import History, Side, check_round, history, split_selector
@@ -49,10 +49,30 @@ def choose_sides(
             than two, or MLflow does not answer.
     """
     check_round(round_)
-    wanted = list(dict.fromkeys(selectors))
-    if against is not None:
-        wanted = [against, *(selector for selector in wanted if selector != against)]
-    histories = _load(wanted, set_name, place)
+    return sides_of(_load(_wanted(selectors, against), set_name, place), selectors, round_, against, score)
+
+
+def sides_of(
+    histories: Mapping[str, History],
+    selectors: Sequence[str],
+    round_: str | int,
+    against: str | None,
+    score: str | None,
+) -> Choice:
+    """Return the rounds that `selectors` name in runs that are read already.
+
+    Args:
+        histories: The run behind every selector, and behind `against`; all in one sample set.
+        selectors: As `compare` takes them, too: `round_`, `against`, `score`.
+        round_: See there.
+        against: See there.
+        score: See there.
+
+    Raises:
+        RunError: As `choose_sides`, but for what concerns MLflow.
+    """
+    check_round(round_)
+    wanted = _wanted(selectors, against)
     chosen, notes = choose_score(dict.fromkeys(histories.values()), score)
     if chosen is None and "best" in {split_selector(each)[1] or round_ for each in wanted}:
         notes += ("without a common score there is no best round: the last one stands in for it",)
@@ -90,6 +110,11 @@ def labels(sides: Sequence[Side]) -> list[str]:
     with_steps = [f"{name}@{side.step}" for name, side in zip(names, sides, strict=True)]
     with_ids = [f"{name} ({run.run_id})" for name, run in zip(with_steps, runs, strict=True)]
     return next(each for each in (names, with_steps, with_ids) if len(set(each)) == len(each))
+
+
+def _wanted(selectors: Sequence[str], against: str | None) -> list[str]:
+    """Return what is compared, each once, first what the others are compared with."""
+    return list(dict.fromkeys(selectors if against is None else [against, *selectors]))
 
 
 def _load(selectors: Sequence[str], set_name: str | None, place: Place) -> dict[str, History]:

@@ -102,7 +102,7 @@ class RunView:
             attempt=self.attempt,
             attempts=self.attempts,
             rounds=[self._round_info(place) for place in range(len(self.steps))],
-            scores=[_score_info(name) for name in sorted(self.grid.scores, key=lambda name: name != main)],
+            scores=[score_info(name) for name in sorted(self.grid.scores, key=lambda name: name != main)],
             right=documents.Right(*self.right) if self.right else None,
             trends=found,
             settled_since=self._settled_since(),
@@ -287,7 +287,8 @@ def _checked(what: str, wanted: Any, known: Sequence[Any]) -> Any:
     return wanted
 
 
-def _score_info(name: str) -> documents.ScoreInfo:
+def score_info(name: str) -> documents.ScoreInfo:
+    """Return what is known of a score: of a built-in one its range, too."""
     known = SCORERS.get(name)
     if known is None:
         return documents.ScoreInfo(name, True, None, None)
