@@ -109,8 +109,21 @@ def read_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     path = Path(path)
     document = read_document(path)
     data, changed = _override(_expand(document.data), overrides)
-    data = _with_full_paths(_expand(data), path.parent, changed)
-    lifted = lift_lora(data)
+    return reading_of(path, _with_full_paths(_expand(data), path.parent, changed), document, changed)
+
+
+def reading_of(
+    path: Path, data: Mapping[str, Any], document: Document, changed: Iterable[FieldPath] = ()
+) -> Reading:
+    """Check the fields of a configuration; of the files that it names it looks at none.
+
+    Args:
+        path: The file that it stands in, for messages.
+        data: Its content, with overrides.
+        document: Where everything stands.
+        changed: The fields that come from overrides.
+    """
+    lifted = lift_lora(_expand(data))
     problems, config = list(lifted.problems), None
     try:
         config = Config.model_validate(lifted.data)

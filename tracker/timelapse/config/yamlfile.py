@@ -104,11 +104,25 @@ def read_document(path: Path) -> Document:
             not a mapping. Names the file, and the line where there is one; never shows the line itself.
     """
     text = _read(path)
-    data, root = _from_json(text, path) if path.suffix.lower() == ".json" else _from_yaml(text, str(path))
+    if path.suffix.lower() != ".json":
+        return parse_document(text, str(path))
+    return _document(*_from_json(text, path), source=str(path))
+
+
+def parse_document(text: str, source: str) -> Document:
+    """Read YAML that is no file (yet); `source` names it in errors.
+
+    Raises:
+        ConfigError: As `read_document`.
+    """
+    return _document(*_from_yaml(text, source), source=source)
+
+
+def _document(data: Any, root: yaml.Node | None, *, source: str) -> Document:
     if data is None:
-        raise ConfigError(f"{path}: is empty. A configuration names at least model and data.train.")
+        raise ConfigError(f"{source}: is empty. A configuration names at least model and data.train.")
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected `name: value` lines at the top level, got a {_kind(data)}.")
+        raise ConfigError(f"{source}: expected `name: value` lines at the top level, got a {_kind(data)}.")
     return Document(data, root)
 
 
