@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 MOST_TEXT = 50_000
 """Characters of a configuration that are read."""
-MOST_STEPS = 200_000
-"""Optimizer steps of a training that is planned."""
-MOST_SETS = 20
-"""Sample sets of a training that is planned."""
+MOST_STEPS = 100_000
+"""Optimizer steps of a training that is planned, times the number of its sample sets."""
 MOST_ROUNDS = 10_000
 """Rounds of a training that is planned, of all sets together."""
 MOST_ANSWERS = 100_000
@@ -106,14 +104,14 @@ def _plan(config: Config, guess: Guess, found: Findings) -> TypedPlan | None:
     told = set_configs(config.predictions) if config.predictions.enabled else {}
     counts = {name: _counts(name, predictions, guess) for name, predictions in told.items()}
     rounds: list[PlannedRound] = []
-    fits = course.max_steps <= MOST_STEPS and len(told) <= MOST_SETS and None not in counts.values()
+    fits = course.max_steps * len(told) <= MOST_STEPS and None not in counts.values()
     for name, each in counts.items():
         if fits and each is not None:
             rounds += plan_set(each, told[name], course)
             fits = len(rounds) <= MOST_ROUNDS
     if not fits:
         found.notes.append(
-            f"No plan is made here of more than {MOST_STEPS:,} steps, {MOST_SETS} sample sets, {MOST_ROUNDS:,} "
+            f"No plan is made here of more than {MOST_STEPS:,} steps (times the sets), {MOST_ROUNDS:,} "
             f"rounds, or {MOST_ANSWERS:,} answers in a round: `timelapse config plan` makes it."
         )
         return None
