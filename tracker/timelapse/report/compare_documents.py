@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from timelapse.report.documents import Right, RunInfo, ScoreInfo
 
-if TYPE_CHECKING:
-    from timelapse.analysis.alignment import Outcome
+Outcome = Literal["win", "loss", "tie"]
 
 
 @dataclass(frozen=True, slots=True)
