@@ -75,6 +75,7 @@ def store_training(
     files = finished_files([samples], round_files(rounds))
     run_id = store_run(client, experiment_id, files, name=name)
     client.set_tag(run_id, names.TAG_STATUS, "finished")
+    client.set_tag(run_id, names.TAG_ROUNDS, str(len(rounds)))
     return run_id
 
 

@@ -31,8 +31,10 @@ from timelapse.reading.loader import load_rounds
 from timelapse.report.compare_view import compare_document, compare_read
 from timelapse.report.config_view import Guess, check_typed
 from timelapse.report.documents import RunInfo
+from timelapse.report.experiment_documents import ExperimentRun, ExperimentRuns, RunTrends
 from timelapse.report.run_view import RunView
 from timelapse.report.state import state
+from timelapse.report.trends import trends
 
 PREFIX = "/ml"
 """As `mlflow server --static-prefix` sets it: pages must find their way under any."""
@@ -93,14 +95,21 @@ class Data:
 
     def _runs(self, experiment_id: str, limit: int, start: int) -> Any:
         found = self._client.search_runs([experiment_id], f"tags.`{names.TAG_SCHEMA}` != ''")
-        infos = [asdict(self._info(run.info.run_id)) for run in found]
+        runs = [ExperimentRun(self._info(run.info.run_id), _rounds(run)) for run in found]
         after = start + limit
-        return {"runs": infos[start:after], "next_cursor": str(after) if after < len(infos) else None}
+        name = self._client.get_experiment(experiment_id).name
+        cursor = str(after) if after < len(runs) else None
+        return asdict(ExperimentRuns(experiment_id, name, runs[start:after], cursor))
 
     def _run(self, run_id: str, rest: list[str], query: Query) -> Any:
         view = RunView(self._loaded(run_id))
         if rest == ["overview"]:
             return asdict(view.overview(self._info(run_id)))
+        if rest == ["trends"]:
+            epochs = [each.epoch for each in view.grid.rounds]
+            best = view.overview(self._info(run_id)).best_step
+            told = trends(view.grid, view.marks)
+            return asdict(RunTrends(view.set_name, view.main_score, view.steps, epochs, best, told))
         if rest[:1] == ["samples"]:
             return asdict(view.timeline(rest[1]))
         raise RunError("There is no such address.")
@@ -114,6 +123,11 @@ class Data:
         found = state(run.data.tags, info.status)
         times = (info.start_time, info.end_time)
         return RunInfo(run_id, info.run_name, info.experiment_id, experiment, info.status, found, *times, None, None, None)
+
+
+def _rounds(run: Any) -> int | None:
+    told = run.data.tags.get(names.TAG_ROUNDS)
+    return int(told) if told else None
 
 
 class PageServer(AbstractContextManager["PageServer"]):

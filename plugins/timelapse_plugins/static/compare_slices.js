@@ -10,7 +10,7 @@ export function Slices({ data }) {
   if (!data.slices.length) return null;
   const worst = data.slices.filter((each) => each.why);
   return html`<details class="slices"><summary>${plural(data.slices.length, 'slice')} by tag and column${worst.length ? ':' : ''}
-      ${worst.map((each) => html` <span class="badge warn">${each.name} ${each.why} ${signed(each.difference)}</span>`)}</summary>
+      ${worst.map((each) => html` <span class="badge warn"><${Dot} at=${each.run}/> ${each.name} ${each.why} ${signed(each.difference)}</span>`)}</summary>
     <div class="scroll" role="region" aria-label="Slices" tabindex="0"><table class="table">
       <thead><tr><th scope="col">Slice</th><th scope="col">Run</th><th scope="col" class="number">Samples</th>
         <th scope="col" class="number">Before</th><th scope="col" class="number">After</th><th scope="col" class="number">Difference</th><th scope="col">Stands out</th></tr></thead>
