@@ -51,7 +51,7 @@ function Choices({ update, data }) {
 }
 
 function Export({ query, address }) {
-  const link = (format) => address('compare', { ...query, format });
+  const link = (format) => address('compare/export', { ...query, format });
   return html`<${Menu} title="Export">
     <a href=${link('csv')} download="comparison.csv">CSV, one line an answer</a>
     <a href=${link('json')} download="comparison.json">JSON, everything</a>
