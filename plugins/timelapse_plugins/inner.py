@@ -74,7 +74,7 @@ class Inner(Protocol):
         """Make a GET request as the caller.
 
         Args:
-            path: Such as `/api/2.0/mlflow/runs/get`.
+            path: Such as `/api/2.0/mlflow/runs/get`, below MLflow's static prefix if it has one.
             params: The query, in order.
             caller: Who asks.
             limit: The most bytes that the body may have.
@@ -88,15 +88,15 @@ class Inner(Protocol):
 class InProcess:
     """An MLflow app in this process, called without a socket."""
 
-    def __init__(self, app: ASGIApp, root_path: str = "") -> None:
-        self._app, self._root_path = app, root_path
+    def __init__(self, app: ASGIApp, static_prefix: str = "") -> None:
+        self._app, self._prefix = app, static_prefix
 
     async def get(
         self, path: str, params: Sequence[tuple[str, str]], caller: Caller, limit: int = MAX_BODY
     ) -> Answer:
         """Make a GET request as the caller, see `Inner.get`."""
         answer = _Collected(limit)
-        await self._app(self._scope(path, params, caller), _no_body, answer.send)
+        await self._app(self._scope(f"{self._prefix}{path}", params, caller), _no_body, answer.send)
         return answer.whole()
 
     def _scope(self, path: str, params: Sequence[tuple[str, str]], caller: Caller) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class InProcess:
             "scheme": caller.scheme,
             "path": path,
             "raw_path": path.encode(),
-            "root_path": self._root_path,
+            "root_path": "",
             "query_string": urlencode(params).encode(),
             "headers": list(caller.headers),
             "client": caller.client,
