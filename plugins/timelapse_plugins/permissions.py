@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MAX_RUN = 16 << 20
 """Bytes of a run's description (parameters, newest metrics, tags) that are read."""
 _REMEMBERED_RUN = 64 << 10  # larger descriptions are asked for each time: memory stays bounded
+
+_LIVE_SECONDS = 3.0  # the tags of a run that still trains say how far it is
 
 
 class Permissions:
@@ -57,7 +60,8 @@ class Permissions:
         answer = await self._ask(run_id, caller)
         run = _run_of(answer)
         if len(answer.body) <= _REMEMBERED_RUN:
-            self._runs.put(key, run)
+            live = run["info"].get("status") == "RUNNING"
+            self._runs.put(key, run, _LIVE_SECONDS if live else math.inf)
         return run
 
     async def _ask(self, run_id: str, caller: Caller) -> Answer:

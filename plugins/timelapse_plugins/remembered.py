@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -56,16 +57,16 @@ class Remembered(Generic[T]):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if self._clock() - entry[0] >= self._seconds:
+        if self._clock() >= entry[0]:
             del self._entries[key]
             return None
         return entry[1]
 
-    def put(self, key: bytes, value: T) -> None:
-        """Remember a value from now on."""
+    def put(self, key: bytes, value: T, at_most: float = math.inf) -> None:
+        """Remember a value from now on, for `at_most` so many seconds."""
         if self._seconds <= 0:
             return
-        self._entries[key] = (self._clock(), value)
+        self._entries[key] = (self._clock() + min(self._seconds, at_most), value)
         self._entries.move_to_end(key)
         while len(self._entries) > MAX_ENTRIES:
             self._entries.popitem(last=False)

@@ -31,6 +31,7 @@ def build_site(
     doors: Doors,
     files: StaticFiles,
     *,
+    known_inner: bool = False,
     prefix: str = "",
     frame_options: str = "SAMEORIGIN",
 ) -> ASGIApp:
@@ -41,11 +42,12 @@ def build_site(
         permissions: Who may see which run.
         doors: Who gets pages and files.
         files: The pages' files.
+        known_inner: Whether the inner app is one whose permissions we know.
         prefix: MLflow's static prefix.
         frame_options: MLflow's X-Frame-Options.
     """
     routes = [
-        *_api(inner, permissions),
+        *_api(inner, permissions, known_inner=known_inner),
         Route("/static/{name:path}", _file_endpoint(doors, files)),
         *(Route(page.path, _page_endpoint(page, doors, files)) for page in PAGES),
         Route("/{rest:path}", not_found),
@@ -54,12 +56,14 @@ def build_site(
     return SecurityHeaders(WorkspaceOfAddress(site), frame_options)
 
 
-def _api(inner: Inner, permissions: Permissions) -> list[Mount]:
+def _api(inner: Inner, permissions: Permissions, *, known_inner: bool) -> list[Mount]:
     try:
         from timelapse_plugins.api import build
     except ModuleNotFoundError:
         return []
-    return [Mount("/api/v1", build(inner, permissions.may_read_run))]
+    return [
+        Mount("/api/v1", build(inner, permissions.may_read_run, known_inner=known_inner, static_prefix=""))
+    ]
 
 
 def _page_endpoint(page: Page, doors: Doors, files: StaticFiles) -> Callable[[Request], Awaitable[Response]]:

@@ -55,6 +55,7 @@ def wrap(inner: ASGIApp, settings: ServerSettings, *, remembers: bool) -> Wrappe
         Permissions(requests, seconds),
         MlflowsDoors(requests, seconds),
         files,
+        known_inner=remembers,
         prefix=prefix,
         frame_options=settings.frame_options,
     )

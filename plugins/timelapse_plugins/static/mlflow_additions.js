@@ -6,6 +6,7 @@ import { PANEL_ID } from './mlflow_panel.js';
 const TABS = '[data-component-id="mlflow.run-page.view-mode-switch"]';
 const HEADING = 'main h1, main h2';
 const PATIENCE_MS = 8000; // how long MLflow may take to draw the places that we know
+const UNFINISHED = ['RUNNING', 'SCHEDULED'];
 const LABELS = { run: 'Predictions', compare: 'Compare predictions', experiment: 'Predictions' };
 
 /** Keeps our additions in step with MLflow's page; without a panel (frames are forbidden) all are plain links. */
@@ -16,9 +17,9 @@ export class Additions {
   #route = '';
   #since = 0;
   #retry = 0;
+  #heard = new WeakSet(); // rows of tabs whose clicks we hear
 
   constructor(home, panel) {
-    Object.assign(this, { });
     this.#home = home;
     this.#panel = panel;
   }
@@ -38,12 +39,13 @@ export class Additions {
   #runPage(route) {
     const tabs = route.kind === 'run' && this.#hasPredictions(route) ? document.querySelector(TABS) : null;
     const place = tabs && { parent: tabs, ...this.#pageOf(route) };
-    const tab = put('timelapse-tab', place, () => (this.#panel ? this.#makeTab() : makeLink('timelapse-tab')));
+    const tab = put('timelapse-tab', place, () => this.#makeTab(tabs));
     if (!this.#panel) return Boolean(tab);
     const open = Boolean(tab) && route.open;
     document.body.classList.toggle('timelapse-open', open);
     if (tab) {
       setAttribute(tab, 'aria-selected', String(open));
+      setAttribute(tab, 'data-state', open ? 'active' : 'inactive');
       this.#leaveWithOtherTabs(tabs, tab);
     }
     if (open) this.#panel.show(place.href, tabs, tab);
@@ -60,10 +62,10 @@ export class Additions {
   #sidebar(route) {
     const links = route.experimentId ? [...document.querySelectorAll('aside nav a[href*="#/experiments/"]')] : [];
     const last = links.filter((link) => link.hash.startsWith(`#/experiments/${route.experimentId}/`)).at(-1);
-    const list = last?.closest('ul');
-    const place = list && { parent: list, ...this.#pageOf({ ...route, kind: 'experiment' }) };
+    const after = last?.closest('li');
+    const place = after && { after, ...this.#pageOf({ ...route, kind: 'experiment' }) };
     put('timelapse-entry', place, () => makeEntry(last));
-    return route.kind === 'experiment' && Boolean(list);
+    return route.kind === 'experiment' && Boolean(after);
   }
 
   /** The link of last resort, where the page has none of the places that we know. */
@@ -108,27 +110,37 @@ export class Additions {
   async #ask(url) {
     try {
       const answer = await fetch(url, { headers: { Accept: 'application/json' } });
-      const told = answer.ok ? await answer.json() : {};
-      return (told.info ?? told).state !== 'not started';
+      if (!answer.ok) return true;
+      const { run, rounds } = await answer.json();
+      // A run that still trains may log its first round at any time.
+      return run.state.kind !== 'not_started' || rounds != null || UNFINISHED.includes(run.status);
     } catch {
       return true;
     }
   }
 
-  #makeTab() {
-    const tab = Object.assign(document.createElement('button'), { type: 'button', className: 'timelapse-tab' });
-    const attributes = { role: 'tab', 'aria-selected': 'false', 'aria-controls': PANEL_ID };
+  /** A tab that looks like its neighbours, whose classes it takes; a link where frames are forbidden. */
+  #makeTab(tabs) {
+    const tab = document.createElement(this.#panel ? 'button' : 'a');
+    tab.className = `timelapse-tab ${tabs.querySelector('[role="tab"]')?.className ?? ''}`;
+    const attributes = { role: 'tab', 'aria-selected': 'false', 'data-state': 'inactive' };
     for (const [name, value] of Object.entries(attributes)) tab.setAttribute(name, value);
+    // MLflow's tabs take the keys for themselves: ours is reached with the tabulator.
+    for (const name of ['keydown', 'mousedown']) tab.addEventListener(name, (event) => event.stopPropagation());
+    if (!this.#panel) return tab;
+    Object.assign(tab, { type: 'button' });
     tab.addEventListener('click', () => this.#turn(true));
-    // MLflow's tabs take the arrow keys for themselves: ours is reached with the tabulator.
-    tab.addEventListener('keydown', (event) => event.stopPropagation());
-    tab.addEventListener('mousedown', (event) => event.stopPropagation());
+    tab.addEventListener('keydown', (event) => {
+      if (event.key !== 'Tab' || event.shiftKey || !routeOf().open) return;
+      event.preventDefault();
+      this.#panel.focus();
+    });
     return tab;
   }
 
   #leaveWithOtherTabs(tabs, tab) {
-    if (tabs.dataset.timelapse) return;
-    tabs.dataset.timelapse = 'heard';
+    if (this.#heard.has(tabs)) return;
+    this.#heard.add(tabs);
     tabs.addEventListener('click', (event) => {
       const other = event.target.closest('[role="tab"]');
       if (other && other.id !== tab.id && routeOf().open) setTimeout(() => this.#turn(false));
@@ -141,17 +153,19 @@ export class Additions {
   }
 }
 
-/** Put our node at the end of its place, or take it away where there is none; returns the node. */
+/** Put our node at the end of `place.parent`, or behind `place.after`; take it away where there is no place. */
 function put(id, place, make) {
   let node = document.getElementById(id);
   if (!place) {
     node?.remove();
     return null;
   }
-  if (node?.parentElement !== place.parent) {
+  const isThere = place.after ? place.after.nextSibling === node : node?.parentElement === place.parent;
+  if (!node || !isThere) {
     node?.remove();
     node = Object.assign(make(), { id });
-    place.parent.append(node);
+    if (place.after) place.after.after(node);
+    else place.parent.append(node);
   }
   const link = node.matches('a') ? node : node.querySelector('a');
   if (link && link.getAttribute('href') !== place.href) link.href = place.href;

@@ -35,6 +35,11 @@ export class Panel {
     this.#below = null;
   }
 
+  /** Bring the keyboard to our page. */
+  focus() {
+    this.#frame?.contentWindow?.focus();
+  }
+
   /** Tell our page which theme MLflow has now. */
   tellTheme() {
     this.#frame?.contentWindow?.postMessage({ theme: theme() }, location.origin);
