@@ -74,7 +74,7 @@ class Inner(Protocol):
         """Make a GET request as the caller.
 
         Args:
-            path: Such as `/api/2.0/mlflow/runs/get`.
+            path: Such as `/api/2.0/mlflow/runs/get`, below MLflow's static prefix if it has one.
             params: The query, in order.
             caller: Who asks.
             limit: The most bytes that the body may have.
@@ -102,18 +102,18 @@ class Inner(Protocol):
 class InProcess:
     """An MLflow app in this process, called without a socket."""
 
-    def __init__(self, app: ASGIApp, root_path: str = "") -> None:
-        self._app, self._root_path = app, root_path
+    def __init__(self, app: ASGIApp, static_prefix: str = "") -> None:
+        self._app, self._prefix = app, static_prefix
 
     async def get(
         self, path: str, params: Sequence[tuple[str, str]], caller: Caller, limit: int = MAX_BODY
     ) -> Answer:
         """Make a GET request as the caller, see `Inner.get`."""
-        return await self._asked(self._scope(path, params, caller), b"", limit)
+        return await self._asked(self._scope(f"{self._prefix}{path}", params, caller), b"", limit)
 
     async def search(self, path: str, question: bytes, caller: Caller, limit: int = MAX_BODY) -> Answer:
         """Ask what MLflow tells by POST only, see `Inner.search`."""
-        scope = self._scope(path, (), caller) | {"method": "POST"}
+        scope = self._scope(f"{self._prefix}{path}", (), caller) | {"method": "POST"}
         length = str(len(question)).encode()
         scope["headers"] += [(b"content-type", b"application/json"), (b"content-length", length)]
         return await self._asked(scope, question, limit)
@@ -139,7 +139,7 @@ class InProcess:
             "scheme": caller.scheme,
             "path": path,
             "raw_path": path.encode(),
-            "root_path": self._root_path,
+            "root_path": "",
             "query_string": urlencode(params).encode(),
             "headers": list(caller.headers),
             "client": caller.client,

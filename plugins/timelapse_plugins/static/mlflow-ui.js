@@ -1,0 +1,11 @@
+// Our additions to MLflow's own pages: a tab on the run page, a button on the compare page, an entry in the
+// experiment's sidebar. Nodes are only appended, MLflow's own are never moved, hidden or changed; where the places
+// that we know are gone (another version of MLflow), a small link in the corner leads to our pages instead.
+
+import { Additions } from './mlflow_additions.js';
+import { framesAllowed, home, loadStyles, observe } from './mlflow_page.js';
+import { Panel } from './mlflow_panel.js';
+
+loadStyles(new URL('./mlflow-ui.css', import.meta.url).href);
+const additions = new Additions(home, framesAllowed() ? new Panel() : null);
+observe(() => additions.refresh());
