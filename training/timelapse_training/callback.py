@@ -6,9 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from accelerate.utils import extract_model_from_parallel
-from transformers import IntervalStrategy, TrainerCallback
+from transformers import TrainerCallback
 
 from timelapse.attach import RunTarget, make_judges, open_run
 from timelapse.config.keywords import predictions_config
@@ -23,9 +22,8 @@ from timelapse_training.best import EvalScore, check_direction, check_eval_score
 from timelapse_training.budget import Budget, Clock, budget_of
 from timelapse_training.checkpoints import checkpoint_folder, marked_run
 from timelapse_training.distributed import Ranks
-from timelapse_training.generation import GenerationSettings
 from timelapse_training.meeting import open_on_ranks
-from timelapse_training.preparing import check_can_answer, decoding_of, next_attempt
+from timelapse_training.preparing import check_can_answer, check_schedule, generation_settings, next_attempt
 from timelapse_training.prompts import text_tokenizer
 from timelapse_training.session import TRAINING_GOES_ON, Session
 from timelapse_training.sharding import refusal
@@ -222,7 +220,7 @@ class PredictionsCallback(TrainerCallback):
     ) -> list[Session] | None:
         """Open the run and what makes its rounds, on rank 0; None if this model cannot answer."""
         for schedule in self._schedules:
-            _check_schedule(schedule, args, state)
+            check_schedule(schedule, args, state)
         bare = extract_model_from_parallel(kwargs["model"], keep_torch_compile=False)
         check_can_answer(bare)
         if self.config.base_model:
@@ -316,26 +314,6 @@ class PredictionsCallback(TrainerCallback):
                 "trainer, or tokenizer=tokenizer to PredictionsCallback."
             )
         return text_tokenizer(processor)
-
-
-def _check_schedule(schedule: Schedule, args: TrainingArguments, state: TrainerState) -> None:
-    strategy = IntervalStrategy(args.eval_strategy).value
-    in_steps = strategy == "steps"
-    steps_a_unit = 1 if in_steps else state.max_steps / max(state.num_train_epochs, 1)
-    schedule.check(
-        max_steps=state.max_steps,
-        eval_every=int(state.eval_steps) if in_steps and state.eval_steps else None,
-        evaluates=strategy != "no",
-        eval_delay=(args.eval_delay or 0) * steps_a_unit,
-    )
-
-
-def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> GenerationSettings:
-    """Return how to decode, in the precision of the training."""
-    # On a CPU accelerate sets fp16 aside, and trains in the precision of the weights.
-    fp16 = args.fp16 and args.device.type != "cpu"
-    autocast = torch.bfloat16 if args.bf16 else torch.float16 if fp16 else None
-    return decoding_of(config, autocast=autocast, seed=args.seed, progress=not args.disable_tqdm)
 
 
 def _stops(state: TrainerState, control: TrainerControl) -> bool:

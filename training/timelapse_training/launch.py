@@ -101,32 +101,39 @@ def launch(
         ConfigError: The configuration is wrong; said before any run is made.
         RunError: MLflow does not answer, or the job has a run already. Nothing was started.
     """
-    loaded = load_config(config, overrides)
-    check_limits(loaded.config.predictions)
-    _check_files(loaded)
+    loaded = _checked(config, overrides)
     job = Job.of(job_id, user)
-    if is_offline():
-        raise RunError(
-            "TIMELAPSE_OFFLINE is set, but a launch makes its run first. Unset it, or use `timelapse train`."
-        )
     client = _client(loaded.config)
     log = JobLog(known_secrets(os.environ, loaded.config.model_dump(mode="json", fallback=str)))
     found = _existing(client, loaded.config, job, if_exists)
     with Launcher(log, grace=grace) as launcher:
         run = _begin(client, loaded.config, job, found)
-        try:
-            _say(f"run '{run.name}' -> {run.link}")
-            ended = launcher.run(
-                command or _training(loaded.path, overrides),
-                job.environment(run.run_id),
-                lambda: run.beat(log),
-            )
-        except BaseException as error:
-            launcher.stop()
-            log.add(f"timelapse launch: the launcher itself has failed: {describe(error)}")
-            run.end(Ended(1, launcher.asked, f"the launcher has failed: {describe(error)}"), log)
-            raise
-        status = run.end(ended, log)
+        return _watched(launcher, run, log, command or _training(loaded.path, overrides), job)
+
+
+def _checked(config: str | os.PathLike[str], overrides: Sequence[str]) -> LoadedConfig:
+    """Return the configuration, if a training can be launched with it."""
+    loaded = load_config(config, overrides)
+    check_limits(loaded.config.predictions)
+    _check_files(loaded)
+    if is_offline():
+        raise RunError(
+            "TIMELAPSE_OFFLINE is set, but a launch makes its run first. Unset it, or use `timelapse train`."
+        )
+    return loaded
+
+
+def _watched(launcher: Launcher, run: LaunchRun, log: JobLog, command: Sequence[str], job: Job) -> int:
+    """Run the training, end its run whatever happens, and return the exit code."""
+    try:
+        _say(f"run '{run.name}' -> {run.link}")
+        ended = launcher.run(command, job.environment(run.run_id), lambda: run.beat(log))
+    except BaseException as error:
+        launcher.stop()
+        log.add(f"timelapse launch: the launcher itself has failed: {describe(error)}")
+        run.end(Ended(1, launcher.asked, f"the launcher has failed: {describe(error)}"), log)
+        raise
+    status = run.end(ended, log)
     _say(f"run '{run.name}' is {status}{'' if status == 'FINISHED' else f': {ended.reason}'}")
     return ended.exit_code
 

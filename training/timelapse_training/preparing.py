@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+from transformers import IntervalStrategy
+
 from timelapse.errors import ConfigError, RunError
 from timelapse.fence import describe
 from timelapse.samples import SampleSet
@@ -12,10 +15,11 @@ from timelapse.selection import select_samples
 from timelapse_training.generation import GenerationSettings
 
 if TYPE_CHECKING:
-    import torch
+    from transformers import TrainerState, TrainingArguments
 
     from timelapse.config.model import PredictionsConfig
     from timelapse.run import TrainingRun
+    from timelapse.schedule import Schedule
 
 
 def asked_samples(samples: Any, config: PredictionsConfig, asker: str) -> SampleSet:
@@ -64,6 +68,27 @@ def decoding_of(
         autocast=autocast,
         progress=progress,
     )
+
+
+def check_schedule(schedule: Schedule, args: TrainingArguments, state: TrainerState) -> None:
+    """Raise a `ScheduleError` if a schedule never fires in a trainer's training."""
+    strategy = IntervalStrategy(args.eval_strategy).value
+    in_steps = strategy == "steps"
+    steps_a_unit = 1 if in_steps else state.max_steps / max(state.num_train_epochs, 1)
+    schedule.check(
+        max_steps=state.max_steps,
+        eval_every=int(state.eval_steps) if in_steps and state.eval_steps else None,
+        evaluates=strategy != "no",
+        eval_delay=(args.eval_delay or 0) * steps_a_unit,
+    )
+
+
+def generation_settings(config: PredictionsConfig, args: TrainingArguments) -> GenerationSettings:
+    """Return how to decode, in the precision of the training."""
+    # On a CPU accelerate sets fp16 aside, and trains in the precision of the weights.
+    fp16 = args.fp16 and args.device.type != "cpu"
+    autocast = torch.bfloat16 if args.bf16 else torch.float16 if fp16 else None
+    return decoding_of(config, autocast=autocast, seed=args.seed, progress=not args.disable_tqdm)
 
 
 def check_can_answer(model: Any) -> None:

@@ -15,8 +15,8 @@ from transformers import PrinterCallback, TrainerCallback
 from timelapse.errors import ConfigError
 from timelapse.round_cost import Speed
 from timelapse_training.arguments import sft_arguments, weights_dtype
-from timelapse_training.callback import generation_settings
 from timelapse_training.generation import generate
+from timelapse_training.preparing import generation_settings
 from timelapse_training.trainer import sft_trainer
 
 if TYPE_CHECKING:

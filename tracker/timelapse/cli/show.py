@@ -137,7 +137,7 @@ def show(
       timelapse show last --experiment verbs
       timelapse show last --sample 3
     """  # noqa: D301 - click reads the character \b: keep these lines
-    from timelapse.cli import evolution, learning
+    from timelapse.cli import evolution, learning, rounds_view
 
     shown = _load(run, experiment, tracking_uri, set_name)
     samples = [shown.sample(sample)] if sample is not None else shown.samples
@@ -147,7 +147,7 @@ def show(
     if output == "json":
         print_json(_as_json(shown, rounds, samples[:limit]))
         return
-    evolution.print_header(shown)
+    rounds_view.print_header(shown)
     if not shown.rounds:
         return
     if sample is not None:
@@ -155,7 +155,7 @@ def show(
     elif step is not None:
         evolution.print_round(shown, rounds[0], samples[:limit])
     else:
-        evolution.print_rounds(shown)
+        rounds_view.print_rounds(shown)
         learning.print_learning(shown, limit)
         evolution.print_answers(shown, samples[: limit or OVERVIEW_SAMPLES])
 

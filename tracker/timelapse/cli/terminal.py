@@ -125,3 +125,9 @@ def _harmless(character: str) -> bool:
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def has_colour() -> bool:
+    """Return whether the terminal shows colours."""
+    screen = console()
+    return screen.color_system is not None and not screen.no_color

@@ -63,7 +63,7 @@ def backfill(
     from timelapse.config.model import PredictionsConfig
     from timelapse.reading.runs import find_run
     from timelapse_training.backfill import backfill as made_afterwards
-    from timelapse_training.backfill import find_checkpoints
+    from timelapse_training.saved import find_checkpoints
 
     config = _config(config_file, overrides)
     checkpoints = find_checkpoints(folder)
@@ -156,7 +156,8 @@ def _settings(config: Config, told: Any) -> Any:
 def _loader(config: Config | None, base: str | None) -> Loader:
     """Return what loads a checkpoint, with the base and tokenizer of the configuration if there is one."""
     from timelapse_training.arguments import weights_dtype
-    from timelapse_training.backfill import (
+    from timelapse_training.loading import ModelSource, load_tokenizer
+    from timelapse_training.saved import (
         Checkpoint,
         is_adapter,
         load_checkpoint,
@@ -164,7 +165,6 @@ def _loader(config: Config | None, base: str | None) -> Loader:
         on_device,
         with_adapter,
     )
-    from timelapse_training.loading import ModelSource, load_tokenizer
 
     if config is None or base is not None:
         return lambda checkpoint: load_checkpoint(checkpoint, base)
