@@ -33,7 +33,7 @@ _STYLES = ("report/timelapse.css", "report/vendor/uplot.css")
 _OURS = (*_STYLES, "plugin/pages.css")
 
 PAGES = (
-    Page("/runs/{run_id}", "Predictions", "report/run_page.js", _STYLES),
+    Page("/runs/{run_id}", "Predictions", "report/run_page.js", (*_STYLES, "report/run_page.css")),
     Page("/compare", "Compare predictions", "plugin/compare-page.js", _OURS),
     Page("/experiments/{experiment_id}", "Runs with predictions", "plugin/experiment-page.js", _OURS),
     Page("/config", "Configuration", "plugin/config-page.js", _OURS),
@@ -46,6 +46,7 @@ _SHELL = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} · Timelapse</title>
+<link rel="icon" href="data:,">
 {styles}
 </head>
 <body>

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from timelapse_plugins.api import build
 from timelapse_plugins.inner import Caller
 from timelapse_plugins.pages import PAGES, Page, not_found, passed_on, shell
 from timelapse_plugins.security import SecurityHeaders
@@ -47,23 +48,13 @@ def build_site(
         frame_options: MLflow's X-Frame-Options.
     """
     routes = [
-        *_api(inner, permissions, known_inner=known_inner),
+        Mount("/api/v1", build(inner, permissions.may_read_run, known_inner=known_inner, static_prefix="")),
         Route("/static/{name:path}", _file_endpoint(doors, files)),
         *(Route(page.path, _page_endpoint(page, doors, files)) for page in PAGES),
         Route("/{rest:path}", not_found),
     ]
     site = Starlette(routes=[Mount(f"{prefix}/timelapse", routes=routes)])
     return SecurityHeaders(WorkspaceOfAddress(site), frame_options)
-
-
-def _api(inner: Inner, permissions: Permissions, *, known_inner: bool) -> list[Mount]:
-    try:
-        from timelapse_plugins.api import build
-    except ModuleNotFoundError:
-        return []
-    return [
-        Mount("/api/v1", build(inner, permissions.may_read_run, known_inner=known_inner, static_prefix=""))
-    ]
 
 
 def _page_endpoint(page: Page, doors: Doors, files: StaticFiles) -> Callable[[Request], Awaitable[Response]]:
