@@ -6,13 +6,14 @@ Pure arithmetic on given counts; who counts tokens and measures seconds is `time
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from timelapse.config.sets import set_configs
 from timelapse.course import Course, Moment, course_of
 from timelapse.errors import ScheduleError
+from timelapse.names import base_set_name
 from timelapse.round_cost import RoundCost, SetCounts, Speed, cost_of_round
 from timelapse.schedule import Schedule
 
@@ -139,10 +140,11 @@ def plan_training(config: Config, counts: Counts, speed: Speed | None = None) ->
     rounds: list[PlannedRound] = []
     if config.predictions.enabled:
         told = set_configs(config.predictions)
-        for each in counts.sets:
-            rounds += plan_set(
-                each, told.get(each.name, config.predictions), course, ranks=counts.ranks, speed=speed
-            )
+        for place, each in enumerate(counts.sets):
+            predictions = told.get(each.name, config.predictions)
+            if place:  # the score that each evaluation computes is that of the first set
+                predictions = predictions.model_copy(update={"eval_score": None})
+            rounds += plan_set(each, predictions, course, ranks=counts.ranks, speed=speed)
     rounds.sort(key=lambda round_: round_.step)  # stable: at one step the sets keep their order
     return Plan(
         course,
@@ -172,9 +174,9 @@ def plan_set(
     Raises:
         ScheduleError: No round would ever happen, or more than 100,000 would.
     """
-    schedule = Schedule.of(predictions)
+    schedule, scored = Schedule.of(predictions), predictions.eval_score is not None
     course.check(schedule)
-    due = list(islice(rounds_due(schedule, course), MOST_ROUNDS + 1))
+    due = list(islice(rounds_due(schedule, course, scored=scored), MOST_ROUNDS + 1))
     if len(due) > MOST_ROUNDS:
         raise ScheduleError(
             f"predictions.sample_frequency: more than {MOST_ROUNDS:,} rounds would happen in a training of "
@@ -182,17 +184,28 @@ def plan_set(
         )
     base = cost_of_round(counts, predictions, ranks, speed, knows_the_end=False)
     later = cost_of_round(counts, predictions, ranks, speed, knows_the_end=True)
-    return [
+    planned = [
         _planned(moment, trigger, schedule, course, counts, later if moment.step else base)
         for moment, trigger in due
     ]
+    return [_by_the_base(counts, base), *planned] if predictions.base_model else planned
 
 
-def rounds_due(schedule: Schedule, course: Course) -> Iterator[tuple[Moment, Trigger]]:
-    """Yield the rounds that a schedule makes in a training: when, and with which trigger."""
+def rounds_due(
+    schedule: Schedule, course: Course, *, scored: bool = False
+) -> Iterator[tuple[Moment, Trigger]]:
+    """Yield the rounds that a schedule makes in a training: when, and with which trigger.
+
+    Args:
+        schedule: When rounds are due.
+        course: The training's steps and epochs.
+        scored: Whether each evaluation computes a score of the answers, and so has a round in any case.
+    """
     last_round = None
-    for moment in course.moments(schedule):
+    for moment in course.moments(schedule, evaluations=scored):
         trigger = schedule.due(moment.event, moment.step, last_round)
+        if trigger is None and scored and moment.event == "eval" and moment.step != last_round:
+            trigger = "eval"
         if trigger is not None:
             last_round = moment.step
             yield moment, trigger
@@ -207,12 +220,16 @@ def _planned(
         moment.epoch,
         trigger,
         _why(moment, trigger, schedule, course),
-        samples=len(counts.prompt_tokens),
-        prompt_tokens=cost.prompt_tokens,
-        new_tokens=cost.new_tokens,
-        most_new_tokens=cost.most_new_tokens,
-        seconds=cost.seconds,
-        most_seconds=cost.most_seconds,
+        len(counts.prompt_tokens),
+        *astuple(cost),
+    )
+
+
+def _by_the_base(counts: SetCounts, cost: RoundCost) -> PlannedRound:
+    """Return the round that the base of a PEFT model makes before the first step."""
+    why = "the base without its adapters, before the first step"
+    return PlannedRound(
+        base_set_name(counts.name), 0, 0.0, "baseline", why, len(counts.prompt_tokens), *astuple(cost)
     )
 
 
