@@ -38,7 +38,10 @@ from timelapse.report.trends import trends
 
 PREFIX = "/ml"
 """As `mlflow server --static-prefix` sets it: pages must find their way under any."""
-FOLDERS = {"report": Path(str(files(report))) / "static", "plugin": Path(str(files(timelapse_plugins))) / "static"}
+FOLDERS = {
+    "report": Path(str(files(report))) / "static",
+    "plugin": Path(str(files(timelapse_plugins))) / "static",
+}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "font-src 'self'; base-uri 'none'; form-action 'none'"
@@ -122,7 +125,18 @@ class Data:
         info, experiment = run.info, self._client.get_experiment(run.info.experiment_id).name
         found = state(run.data.tags, info.status)
         times = (info.start_time, info.end_time)
-        return RunInfo(run_id, info.run_name, info.experiment_id, experiment, info.status, found, *times, None, None, None)
+        return RunInfo(
+            run_id,
+            info.run_name,
+            info.experiment_id,
+            experiment,
+            info.status,
+            found,
+            *times,
+            None,
+            None,
+            None,
+        )
 
 
 def _rounds(run: Any) -> int | None:
@@ -184,7 +198,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             found = self.data.answer(path.removeprefix("v1/"), parse_qs(url.query))
         except (RunError, ConfigError) as error:
-            problem = {"title": "Not found", "status": 404, "detail": str(error), "hint": "Look at `timelapse runs`."}
+            problem = {
+                "title": "Not found",
+                "status": 404,
+                "detail": str(error),
+                "hint": "Look at `timelapse runs`.",
+            }
             self._send(json.dumps(problem).encode(), "application/problem+json", HTTPStatus.NOT_FOUND)
             return
         self._send(json.dumps(found, allow_nan=False).encode(), "application/json")

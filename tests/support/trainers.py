@@ -10,7 +10,9 @@ from tiny import make_llama, make_tokenizer, training_set
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 
-def make_trainer(folder: Path, *callbacks: TrainerCallback, rows: int = 16, **options: Any) -> Trainer:
+def make_trainer(
+    folder: Path, *callbacks: TrainerCallback, rows: int = 16, model: Any = None, **options: Any
+) -> Trainer:
     tokenizer = make_tokenizer()
     settings: dict[str, Any] = {
         "output_dir": str(folder),
@@ -26,7 +28,7 @@ def make_trainer(folder: Path, *callbacks: TrainerCallback, rows: int = 16, **op
     }
     data = training_set(tokenizer, rows)
     return Trainer(
-        make_llama(),
+        make_llama() if model is None else model,
         args=TrainingArguments(**settings | options),
         train_dataset=data,
         eval_dataset=data.select(range(4)),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from timelapse.errors import TimelapseWarning
 from timelapse.fence import Fence, attempt, describe
+from timelapse.provenance import command_line
 
 
 def test_a_failure_is_said_once_and_kept() -> None:
@@ -55,3 +58,15 @@ def test_a_description_shows_no_password() -> None:
     assert "hunter2" not in cut
     with pytest.warns(TimelapseWarning, match=r"http://\*\*\*@host"), Fence().guard("sending", ""):
         raise error
+
+
+def test_an_error_that_quotes_a_secret_of_the_environment_is_told_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JOB_TOKEN", "4711")  # short, and without any look of a secret
+    monkeypatch.setenv("ACME_API_KEY", "plain words")
+    monkeypatch.setenv("PWD", "/home/ada")  # a folder, although PWD is short for a password elsewhere
+    error = RuntimeError("login with 4711 and plain words failed in /home/ada")
+    assert describe(error) == "RuntimeError: login with *** and *** failed in /home/ada"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--how", "4711"])
+    assert command_line() == "python train.py --how ***"

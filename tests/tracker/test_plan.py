@@ -105,10 +105,14 @@ def dealt(rows: int, size: int, ranks: int, drop_last: bool) -> list[int]:
     return batches[::ranks]
 
 
-def rounds_of(schedule: Schedule, events: Iterator[tuple[Event, int, float]]) -> list[tuple[int, float, str]]:
+def rounds_of(
+    schedule: Schedule, events: Iterator[tuple[Event, int, float]], *, scored: bool
+) -> list[tuple[int, float, str]]:
     rounds: list[tuple[int, float, str]] = []
     for event, step, epoch in events:
         trigger = schedule.due(event, step, rounds[-1][0] if rounds else None)
+        if event == "eval" and scored and (not rounds or rounds[-1][0] != step):
+            trigger = "eval"  # by the callback's `_scored`
         if trigger is not None:
             rounds.append((step, epoch, trigger))
     return rounds
@@ -152,18 +156,21 @@ schedules = st.builds(
 
 
 @settings(max_examples=500)
-@given(configs(), schedules, st.integers(1, 40), st.integers(1, 3))
-def test_the_plan_is_what_a_trainer_does(config: Config, schedule: Schedule, rows: int, ranks: int) -> None:
+@given(configs(), schedules, st.integers(1, 40), st.integers(1, 3), st.booleans())
+def test_the_plan_is_what_a_trainer_does(
+    config: Config, schedule: Schedule, rows: int, ranks: int, scored: bool
+) -> None:
     training = config.training
     drop_last = bool(training.arguments.get("dataloader_drop_last"))
     batches = dealt(rows, training.per_device_train_batch_size, ranks, drop_last)
     assume(batches)
 
     course = course_of(config, rows, ranks=ranks)
-    planned = [(moment.step, moment.epoch, trigger) for moment, trigger in rounds_due(schedule, course)]
+    due = rounds_due(schedule, course, scored=scored)
+    planned = [(moment.step, moment.epoch, trigger) for moment, trigger in due]
 
     played = PlayedTrainer(config, batches)
-    assert planned == rounds_of(schedule, played.run())
+    assert planned == rounds_of(schedule, played.run(), scored=scored)
     assert course.max_steps == played.step
     assert course.epochs == played.epoch
 
@@ -268,6 +275,26 @@ def test_sets_are_planned_one_by_one_and_put_in_order() -> None:
     assert [each.step for each in plan_set(probe, config.predictions, course)] == [0, 4, 8]
 
 
+def test_the_score_of_evaluations_and_the_base_of_a_model_make_rounds_of_their_own() -> None:
+    config = make_config(per_device_train_batch_size=4, max_steps=8, eval_strategy="steps", eval_steps=3)
+    probe = SetCounts((4,), (2,), name="probe")
+    settings = {"eval_score": "exact_match", "base_model": True, "baseline": False, "sets": {"probe": {}}}
+    made = plan(predicted(config, **settings), MAIN, probe, speed=Speed(1.0, 0.01, 0.1))
+    assert [(each.set, each.step, each.trigger, each.why) for each in made.rounds] == [
+        ("main-base", 0, "baseline", "the base without its adapters, before the first step"),
+        ("probe-base", 0, "baseline", "the base without its adapters, before the first step"),
+        ("main", 3, "eval", "evaluation every 3 steps"),
+        ("main", 4, "epoch", "epoch 1 is done"),
+        ("probe", 4, "epoch", "epoch 1 is done"),
+        ("main", 6, "eval", "evaluation every 3 steps"),
+        ("main", 8, "eval", "evaluation after the last step"),
+        ("probe", 8, "epoch", "epoch 2 is done"),
+    ]
+    base = made.rounds[0]
+    assert (base.samples, base.prompt_tokens, base.new_tokens, base.most_new_tokens) == (3, 21, 384, 384)
+    assert base.seconds == base.most_seconds is not None
+
+
 def test_several_answers_to_a_prompt_and_losses_on_references_cost() -> None:
     plain = {"max_new_tokens": 10, "batch_size": 8, "reference_nll": False}
     speed = Speed(step=3.0, prompt_token=0.01, new_token=0.1)
@@ -327,7 +354,7 @@ def test_the_base_model_has_a_round_of_its_own_before_all_others() -> None:
         ("main-base", 0), ("probe-base", 0), ("main", 0), ("probe", 0),
     ]  # fmt: skip
     assert made.rounds[0].new_tokens == made.rounds[2].new_tokens
-    assert "adapter switched off" in made.rounds[0].why
+    assert "without its adapters" in made.rounds[0].why
 
 
 def test_each_evaluation_has_a_round_where_a_score_is_asked_of_it() -> None:
@@ -338,7 +365,7 @@ def test_each_evaluation_has_a_round_where_a_score_is_asked_of_it() -> None:
     sets = {"probe": {"samples_from": "train"}}
     made = plan(predicted(config, eval_score="exact_match", sets=sets), MAIN, probe)
     assert [(each.step, each.trigger) for each in made.rounds if each.set == "main"] == [
-        (0, "baseline"), (3, "eval"), (4, "epoch"), (6, "eval"), (8, "epoch"),
+        (0, "baseline"), (3, "eval"), (4, "epoch"), (6, "eval"), (8, "eval"),
     ]  # fmt: skip
     assert [each.step for each in made.rounds if each.set == "probe"] == [0, 4, 8]
 
@@ -351,5 +378,8 @@ def test_budgets_that_will_be_met_are_said() -> None:
         "predictions take 0% of the training time",
         "a round of set main takes 1.46 s",
     ]
+    scored = make_config(num_train_epochs=1, eval_strategy="epoch")
+    scored = predicted(scored, eval_score="exact_match", max_seconds_per_round=0.5, max_new_tokens=10)
+    assert plan(scored, speed=speed).warnings == ()
     enough = {"max_seconds_per_round": 60.0, "max_share_of_training_time": 0.5, "max_new_tokens": 10}
     assert plan(predicted(make_config(num_train_epochs=1), **enough), speed=speed).warnings == ()

@@ -423,6 +423,65 @@ def test_missing_rounds_ask_what_the_run_has_asked_and_as_it_did(
     assert tracking.get_run(run_id).info.status == "FAILED"
 
 
+def test_several_answers_and_token_ids_are_asked_for_again(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    drawn = {"do_sample": True, "temperature": 0.9, "generations": 3, "keep_tokens": True}
+    callback = PredictionsCallback(
+        make_samples("go", "be"),
+        sample_frequency="steps",
+        step_interval=8,
+        baseline=False,
+        max_new_tokens=TOKENS,
+        reference_nll=False,
+        **drawn,
+    )
+    make_trainer(tmp_path / "out", callback, save_steps=4).train()
+    result = filled("last", "--checkpoints", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    frame = load_predictions(only_run(tracking).info.run_id)
+    assert frame.groupby(["step", "sample_id"])["generation"].agg(list).tolist() == [[0, 1, 2]] * 4
+    assert frame["prompt_token_ids"].notna().all()
+    assert frame["reference_nll"].isna().all()
+
+
+def test_what_the_base_has_answered_is_not_asked_of_checkpoints(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    make_llama().save_pretrained(base)
+    make_tokenizer().save_pretrained(base)
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+    callback = watching(base_model=True, baseline=False, sample_frequency="steps", step_interval=8)
+    make_trainer(tmp_path / "out", callback, save_steps=4, model=adapted).train()
+    result = filled("last", "--checkpoints", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    frame = load_predictions(only_run(tracking).info.run_id)
+    steps = {name: sorted(set(rows["step"])) for name, rows in frame.groupby("set")}
+    assert steps == {"main": [4, 8], "main-base": [0]}
+    asked = filled("last", "--checkpoints", str(tmp_path / "out"), "--set-name", "main-base")
+    assert "holds no samples of set 'main-base'" in str(asked.exception)
+
+
+def test_a_run_whose_training_is_at_work_is_left_alone(
+    tracking: mlflow.MlflowClient, tmp_path: Path, silent: str
+) -> None:
+    given = (silent, "--checkpoints", str(tmp_path / "out"), "--samples", samples_file(tmp_path))
+    with start_run(run_id=silent) as run:
+        run.log_predictions([{"prompt": "go", "prediction": "went"}], step=0, set="other")
+        assert run.flush()
+        refused = filled(*given)
+        assert "once it is over, but its training is at work on this machine" in str(refused.exception)
+        assert tracking.get_run(silent).data.tags[names.TAG_STATUS] == "live"
+    assert filled(*given, "--max-new-tokens", str(TOKENS)).exit_code == 0
+    # Elsewhere, by what its tags say.
+    tracking.set_tag(silent, names.TAG_STATUS, "live")
+    tracking.update_run(silent, status="RUNNING")
+    again = filled(*given, "--set-name", "again")
+    assert "its training may be at work on another machine. If it is not" in str(again.exception)
+
+
 def test_other_samples_do_not_mix_with_a_sets_own(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:
     with start_run("asked") as run:
         make_trainer(tmp_path / "out", watching(run=run, baseline=False), save_steps=2).train()
@@ -479,6 +538,9 @@ def test_a_configuration_says_what_to_ask_and_how(
             "samples_path": samples_file(tmp_path),
             "max_new_tokens": 3,
             "scorers": ["token_f1"],
+            "do_sample": True,
+            "generations": 2,
+            "reference_nll": False,
             "sets": {"probe": {"samples_from": "train", "sample_count": 2}},
         },
     }
@@ -491,11 +553,12 @@ def test_a_configuration_says_what_to_ask_and_how(
     assert result.exit_code == 0, result.output
     frame = load_predictions(silent)
     assert frame.groupby(["set", "step"]).size().to_dict() == {
-        ("main", 4): 5,
-        ("main", 8): 5,
-        ("probe", 4): 2,
-        ("probe", 8): 2,
+        ("main", 4): 10,
+        ("main", 8): 10,
+        ("probe", 4): 4,
+        ("probe", 8): 4,
     }
+    assert "reference_nll" not in frame or frame["reference_nll"].isna().all()
     assert frame["prediction_tokens"].max() <= 2
     assert "token_f1" in frame
     assert "exact_match" not in frame

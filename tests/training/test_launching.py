@@ -12,6 +12,7 @@ import mlflow
 import pytest
 
 from timelapse import names
+from timelapse.config.known_secrets import known_secrets
 from timelapse.config.redact import secret_values
 from timelapse.errors import ConfigError, RunError
 from timelapse.writing.spool import Header, Spool
@@ -19,7 +20,7 @@ from timelapse_training.launch import launch
 from timelapse_training.launching.claims import at_work, check_job_id, runs_of_job, settle_dead
 from timelapse_training.launching.ended import Ended
 from timelapse_training.launching.log import LONGEST_LINE, JobLog
-from timelapse_training.launching.masking import LONGEST_KEY, known_secrets, masker
+from timelapse_training.launching.masking import LONGEST_KEY, masker
 from timelapse_training.launching.record import LaunchRun, NewRun
 
 
@@ -89,6 +90,8 @@ def test_secrets_are_known_by_their_names_and_found_wherever_they_stand() -> Non
         "JOB_TOKEN": "abc",
         "API_KEY": "short",
         "HOME": "/home/ada",
+        "PWD": "/home/ada/training",
+        "OLDPWD": "/home/ada/before",
         "GCP_PRIVATE_KEY": "line one\nline two",
     }
     known = known_secrets(

@@ -71,6 +71,14 @@ def plan(project: Path, *settings: str, options: tuple[str, ...] = ()) -> dict[s
             "training.arguments.eval_on_start=true",
             "training.arguments.dataloader_drop_last=true",
         ),
+        (
+            "predictions.eval_score=edit_similarity",
+            "predictions.base_model=true",
+            "training.eval_strategy=steps",
+            "training.eval_steps=3",
+            "lora.r=2",
+            "lora.alpha=4",
+        ),
     ],
     ids=lambda settings: " ".join(each.rpartition(".")[2] for each in settings) or "as it is",
 )
@@ -79,14 +87,17 @@ def test_the_plan_is_what_the_training_does(project: Path, settings: tuple[str, 
     invoke(project, "train", settings=settings)
 
     made = load_predictions("tiny")
-    rounds = made.groupby("step").agg({"epoch": "first", "trigger": "first", "prompt_tokens": "sum"})
-    assert [
-        (each["step"], each["epoch"], each["trigger"], each["prompt_tokens"]) for each in planned["rounds"]
-    ] == list(rounds.itertuples(name=None))
+    rounds = made.groupby(["set", "step"]).agg({"epoch": "first", "trigger": "first", "prompt_tokens": "sum"})
+    assert {
+        (each["set"], each["step"]): (each["epoch"], each["trigger"], each["prompt_tokens"])
+        for each in planned["rounds"]
+    } == {place: tuple(row) for place, *row in rounds.itertuples(name=None)}
+    assert len(rounds) == len(planned["rounds"])
     assert len(rounds) > 1
     assert {each["samples"] for each in planned["rounds"]} == {made["sample_id"].nunique()}
     for each in planned["rounds"]:
-        assert made[made["step"] == each["step"]]["prediction_tokens"].sum() <= each["most_new_tokens"]
+        rows = made[(made["step"] == each["step"]) & (made["set"] == each["set"])]
+        assert rows["prediction_tokens"].sum() <= each["most_new_tokens"]
 
 
 def test_tokens_are_counted_exactly(project: Path) -> None:

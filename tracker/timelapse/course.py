@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from timelapse.errors import ConfigError
@@ -73,28 +75,32 @@ class Course:
             eval_delay=self.eval_delay * steps_a_unit,
         )
 
-    def moments(self, schedule: Schedule) -> Iterator[Moment]:
+    def moments(self, schedule: Schedule, *, evaluations: bool = False) -> Iterator[Moment]:
         """Yield what the callback hears of a training, in its order, less the steps without meaning.
 
-        Left out are steps at which this schedule can never be due, so that a long training costs nothing.
+        Left out are steps at which this schedule can never be due, so that a long training costs nothing;
+        with `evaluations`, those of evaluations are there in any case.
         """
         yield Moment("begin", 0, 0)
         if self.eval_on_start:
             yield Moment("eval", 0, 0)
-        for step in self._steps(schedule):
+        for step in self._steps(schedule, evaluations=evaluations):
             epoch = self.epoch_at(step)
             for event in self._events(step, epoch):
                 yield Moment(event, step, epoch)
         yield Moment("end", self.max_steps, self.epochs)
 
-    def _steps(self, schedule: Schedule) -> Iterator[int]:
-        """Yield the steps at which a schedule may be due, and the last one."""
-        interval = self.steps_per_epoch
-        if schedule.frequency == "steps":
-            interval = schedule.step_interval or 1
-        elif schedule.frequency == "eval" and self.eval_strategy == "steps":
-            interval = self.eval_every or 1
-        yield from range(interval, self.max_steps, interval)
+    def _steps(self, schedule: Schedule, *, evaluations: bool) -> Iterator[int]:
+        """Yield the steps at which a schedule may be due, perhaps those of evaluations, and the last one."""
+        by_evaluations = (self.eval_every or 1) if self.eval_strategy == "steps" else self.steps_per_epoch
+        intervals = {
+            "steps": schedule.step_interval or 1,
+            "eval": by_evaluations,
+            "epoch": self.steps_per_epoch,
+        }
+        wanted = {intervals[schedule.frequency]} | ({by_evaluations} if evaluations else set())
+        steps = heapq.merge(*(range(interval, self.max_steps, interval) for interval in wanted))
+        yield from (step for step, _same in groupby(steps))
         yield self.max_steps
 
     def _events(self, step: int, epoch: float) -> Iterator[Event]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from timelapse.config.redact import redact_text
+from timelapse.config.known_secrets import hide_secrets
 from timelapse.errors import TimelapseWarning
 
 logger = logging.getLogger("timelapse")
@@ -74,6 +74,6 @@ def describe(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - an error that cannot say what it is
         text = ""
-    words = " ".join(redact_text(text).split())
+    words = " ".join(hide_secrets(text).split())
     message = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
     return f"{type(error).__name__}: {message[:500]}" if message else type(error).__name__

@@ -80,14 +80,14 @@ def round_places(files: Iterable[str], set_name: str = DEFAULT_SET) -> list[tupl
     return [place for file, place in places.items() if place and round_file(*place, set_name) == file]
 
 
+def base_set_name(set_name: str) -> str:
+    """Return the name of the set that holds what the base of a PEFT model answers: `main-base` for `main`."""
+    return f"{set_name}-base"
+
+
 def is_set_name(text: str) -> bool:
     """Return whether a sample set may have this name: it becomes part of file and metric names."""
     return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", text)) and not re.fullmatch(r".*?-?a\d+", text)
-
-
-def base_set(set_name: str = DEFAULT_SET) -> str:
-    """Return the name of the set under which the base of a PEFT model answers: `main-base`."""
-    return f"{set_name}-base"
 
 
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:

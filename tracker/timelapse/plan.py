@@ -6,14 +6,14 @@ Pure arithmetic on given counts; who counts tokens and measures seconds is `time
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from timelapse import names
 from timelapse.config.sets import set_configs
 from timelapse.course import Course, Moment, course_of
 from timelapse.errors import ScheduleError
+from timelapse.names import base_set_name
 from timelapse.round_cost import RoundCost, SetCounts, Speed, cost_of_round
 from timelapse.schedule import Schedule
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_SHARE = 0.2
 """The share of the training time above which a plan warns."""
-_BASE = "the base of the PEFT model, its adapter switched off"
+_BY_THE_BASE = "the base without its adapters, before the first step"
 MOST_ROUNDS = 100_000
 """Nobody wants more, and a plan must not fill the memory."""
 
@@ -69,13 +69,14 @@ class PlannedRound:
     """Time for `new_tokens`; None where the speed is not known."""
     most_seconds: float | None = None
     """Time for `most_new_tokens`; None where the speed is not known."""
-    most_allowed: float | None = None
+    allowed_seconds: float | None = None
     """The budget `max_seconds_per_round`; None where there is none, or it does not hold for this round."""
 
     @property
     def is_over_budget(self) -> bool:
         """Whether it will take longer than its budget allows, as far as that is known."""
-        return self.seconds is not None and self.most_allowed is not None and self.seconds > self.most_allowed
+        known = self.seconds is not None and self.allowed_seconds is not None
+        return known and (self.seconds or 0.0) > (self.allowed_seconds or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Plan:
     """Tokens that the model is trained on, padding not counted."""
     train_seconds: float | None = None
     """Time of all optimizer steps, without evaluations and checkpoints; None where the speed is not known."""
-    max_share: float | None = None
+    allowed_share: float | None = None
     """The budget `max_share_of_training_time`, if there is one."""
 
     @property
@@ -122,18 +123,16 @@ class Plan:
                 f"predictions take {self.share:.0%} of the training time, more than {MOST_SHARE:.0%}. Choose "
                 "fewer rounds (sample_frequency, step_interval), fewer samples or a lower max_new_tokens."
             )
-        if self.share is not None and self.max_share is not None and self.share > self.max_share:
+        if self.share is not None and self.allowed_share is not None and self.share > self.allowed_share:
             found.append(
                 f"predictions take {self.share:.0%} of the training time, more than "
-                f"max_share_of_training_time: {self.max_share:g} allows. Some rounds will be left out."
+                f"max_share_of_training_time: {self.allowed_share:g} allows. Some rounds will be left out."
             )
-        long = sorted(
-            (each for each in self.rounds if each.is_over_budget), key=lambda each: each.seconds or 0
-        )
-        for name, round_ in {each.set: each for each in long}.items():
+        over = sorted((each for each in self.rounds if each.is_over_budget), key=_seconds_of)
+        for name, longest in {each.set: each for each in over}.items():
             found.append(
-                f"a round of set {name} takes {round_.seconds:.3g} s, more than max_seconds_per_round: "
-                f"{round_.most_allowed:g} allows. Later rounds will ask fewer samples."
+                f"a round of set {name} takes {longest.seconds:.3g} s, more than max_seconds_per_round: "
+                f"{longest.allowed_seconds:g} allows. Later rounds will ask fewer samples."
             )
         return tuple(found)
 
@@ -164,27 +163,19 @@ def plan_training(config: Config, counts: Counts, speed: Speed | None = None) ->
     rounds: list[PlannedRound] = []
     if config.predictions.enabled:
         told = set_configs(config.predictions)
-        scored = next(iter(told), None) if config.predictions.eval_score else None
-        for each in counts.sets:
+        for place, each in enumerate(counts.sets):
             predictions = told.get(each.name, config.predictions)
-            if predictions.base_model:
-                rounds.append(_base_round(each, predictions, counts.ranks, speed))
-            rounds += plan_set(
-                each,
-                predictions,
-                course,
-                ranks=counts.ranks,
-                speed=speed,
-                scores_evaluations=each.name == scored,
-            )
-    # Stable: at one step the sets keep their order. What the bases answer comes before the training begins.
-    rounds.sort(key=lambda round_: (round_.step, round_.why != _BASE))
+            if place:  # the score that each evaluation computes is that of the first set
+                predictions = predictions.model_copy(update={"eval_score": None})
+            rounds += plan_set(each, predictions, course, ranks=counts.ranks, speed=speed)
+    # Stable: at one step the sets keep their order. What the bases answer comes before everything else.
+    rounds.sort(key=lambda round_: (round_.step, round_.why != _BY_THE_BASE))
     return Plan(
         course,
         tuple(rounds),
         train_tokens=round(counts.row_tokens * course.epochs),
         train_seconds=None if speed is None else speed.step * course.max_steps,
-        max_share=config.predictions.max_share_of_training_time,
+        allowed_share=config.predictions.max_share_of_training_time,
     )
 
 
@@ -195,7 +186,6 @@ def plan_set(
     *,
     ranks: int = 1,
     speed: Speed | None = None,
-    scores_evaluations: bool = False,
 ) -> list[PlannedRound]:
     """Return the rounds of one sample set, in order.
 
@@ -205,16 +195,13 @@ def plan_set(
         course: The training's steps and epochs.
         ranks: Processes that share its samples.
         speed: How fast the machine is.
-        scores_evaluations: Whether each evaluation needs a round (`eval_score`); then no budget holds.
 
     Raises:
         ScheduleError: No round would ever happen, or more than 100,000 would.
     """
-    schedule = Schedule.of(predictions)
+    schedule, scored = Schedule.of(predictions), predictions.eval_score is not None
     course.check(schedule)
-    due = list(islice(rounds_due(schedule, course), MOST_ROUNDS + 1))
-    if scores_evaluations:
-        due = _with_evaluations(due, course)
+    due = list(islice(rounds_due(schedule, course, scored=scored), MOST_ROUNDS + 1))
     if len(due) > MOST_ROUNDS:
         raise ScheduleError(
             f"predictions.sample_frequency: more than {MOST_ROUNDS:,} rounds would happen in a training of "
@@ -222,68 +209,64 @@ def plan_set(
         )
     base = cost_of_round(counts, predictions, ranks, speed, knows_the_end=False)
     later = cost_of_round(counts, predictions, ranks, speed, knows_the_end=True)
-    allowed = None if scores_evaluations else predictions.max_seconds_per_round
-    return [
-        _planned(
-            counts,
-            moment,
-            trigger,
-            _why(moment, trigger, schedule, course),
-            later if moment.step else base,
-            allowed,
-        )
+    planned = [
+        _planned(moment, trigger, schedule, course, counts, later if moment.step else base)
         for moment, trigger in due
     ]
+    if not scored:  # a round that a score is waited for is made whatever it costs
+        allowed = predictions.max_seconds_per_round
+        planned = [replace(each, allowed_seconds=allowed) for each in planned]
+    return [_by_the_base(counts, base), *planned] if predictions.base_model else planned
 
 
-def rounds_due(schedule: Schedule, course: Course) -> Iterator[tuple[Moment, Trigger]]:
-    """Yield the rounds that a schedule makes in a training: when, and with which trigger."""
+def rounds_due(
+    schedule: Schedule, course: Course, *, scored: bool = False
+) -> Iterator[tuple[Moment, Trigger]]:
+    """Yield the rounds that a schedule makes in a training: when, and with which trigger.
+
+    Args:
+        schedule: When rounds are due.
+        course: The training's steps and epochs.
+        scored: Whether each evaluation computes a score of the answers, and so has a round in any case.
+    """
     last_round = None
-    for moment in course.moments(schedule):
+    for moment in course.moments(schedule, evaluations=scored):
         trigger = schedule.due(moment.event, moment.step, last_round)
+        if trigger is None and scored and moment.event == "eval" and moment.step != last_round:
+            trigger = "eval"
         if trigger is not None:
             last_round = moment.step
             yield moment, trigger
 
 
-def _with_evaluations(due: list[tuple[Moment, Trigger]], course: Course) -> list[tuple[Moment, Trigger]]:
-    """Return the rounds, and one at each evaluation at whose step there is none."""
-    taken = {moment.step for moment, _trigger in due}
-    evaluations = islice(rounds_due(Schedule("eval", baseline=False, end=False), course), MOST_ROUNDS + 1)
-    added = [each for each in evaluations if each[0].step not in taken]
-    return sorted([*due, *added], key=lambda each: each[0].step)
-
-
-def _base_round(
-    counts: SetCounts, predictions: PredictionsConfig, ranks: int, speed: Speed | None
-) -> PlannedRound:
-    """Return the round of the model's base, without what is trained beside it."""
-    named = replace(counts, name=names.base_set(counts.name))
-    cost = cost_of_round(counts, predictions, ranks, speed, knows_the_end=False)
-    return _planned(named, Moment("begin", 0, 0.0), "baseline", _BASE, cost)
-
-
 def _planned(
-    counts: SetCounts,
-    moment: Moment,
-    trigger: Trigger,
-    why: str,
-    cost: RoundCost,
-    most_allowed: float | None = None,
+    moment: Moment, trigger: Trigger, schedule: Schedule, course: Course, counts: SetCounts, cost: RoundCost
 ) -> PlannedRound:
     return PlannedRound(
         counts.name,
         moment.step,
         moment.epoch,
         trigger,
-        why,
-        samples=len(counts.prompt_tokens),
-        prompt_tokens=cost.prompt_tokens,
-        new_tokens=cost.new_tokens,
-        most_new_tokens=cost.most_new_tokens,
-        seconds=cost.seconds,
-        most_seconds=cost.most_seconds,
-        most_allowed=most_allowed,
+        _why(moment, trigger, schedule, course),
+        len(counts.prompt_tokens),
+        *astuple(cost),
+    )
+
+
+def _seconds_of(round_: PlannedRound) -> float:
+    return round_.seconds or 0.0
+
+
+def _by_the_base(counts: SetCounts, cost: RoundCost) -> PlannedRound:
+    """Return the round that the base of a PEFT model makes before the first step."""
+    return PlannedRound(
+        base_set_name(counts.name),
+        0,
+        0.0,
+        "baseline",
+        _BY_THE_BASE,
+        len(counts.prompt_tokens),
+        *astuple(cost),
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from timelapse.config.redact import REDACTED, is_secret_key, redact_text, without_credentials
+from timelapse.config.known_secrets import hide_secrets
+from timelapse.config.redact import REDACTED, is_secret_key, without_credentials
 
 PACKAGES = (
     *("mlflow-timelapse", "mlflow", "pandas", "pyarrow"),
@@ -36,7 +37,7 @@ def command_line() -> str:
     for place, flag in enumerate(arguments[:-1]):
         if flag.startswith("-") and "=" not in flag and is_secret_key(flag.lstrip("-")):
             arguments[place + 1] = REDACTED
-    return redact_text(shlex.join(arguments)).replace("'" + REDACTED + "'", REDACTED)
+    return hide_secrets(shlex.join(arguments)).replace("'" + REDACTED + "'", REDACTED)
 
 
 def package_versions() -> dict[str, str]:

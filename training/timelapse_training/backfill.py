@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from timelapse import names
 from timelapse.attach import RunTarget, open_run
 from timelapse.errors import RunError
+from timelapse.reading.choice import of_set, steps
 from timelapse.reading.loader import RunRounds, load_rounds
 from timelapse.reading.runs import connect
 from timelapse.samples import Sample, SampleSet
 from timelapse_training.generation import GenerationSettings
+from timelapse_training.launching.claims import at_work, is_busy
 from timelapse_training.saved import Checkpoint
 from timelapse_training.session import Session, say
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mlflow.entities import Run
     from transformers import PreTrainedTokenizerBase
 
@@ -53,8 +56,10 @@ def backfill(
 
     Raises:
         ConfigError: A checkpoint cannot be loaded.
-        RunError: The run's rounds of a set answer other samples, or MLflow does not answer.
+        RunError: The run's rounds of a set answer other samples, its training is still at work, or MLflow
+            does not answer.
     """
+    _check_over(run)
     stored = load_rounds(connect(tracking_uri), run.info.run_id)
     missing = {
         checkpoint: [each for each in asked if checkpoint.step not in _steps(stored, each.samples.name)]
@@ -107,6 +112,8 @@ def stored_sets(run: Run, set_name: str | None, tracking_uri: str | None = None)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in stored.samples.to_pylist():
         rows.setdefault(row["set"] or names.DEFAULT_SET, []).append(row)
+    for by_the_base in {names.base_set_name(name) for name in rows}:
+        rows.pop(by_the_base, None)  # no checkpoint answers it
     wanted = sorted(rows) if set_name is None else [set_name]
     if not rows or not set(wanted) <= rows.keys():
         which = f" of set '{set_name}'" if rows and set_name else ""
@@ -124,11 +131,38 @@ def stored_sets(run: Run, set_name: str | None, tracking_uri: str | None = None)
 
 
 def stored_settings(stored: RunRounds, set_name: str) -> GenerationSettings:
-    """Return the decoding that a run's manifest names for a set; the default where it names none."""
+    """Return the decoding that a run's manifest names for a set; the default where it names none.
+
+    How many answers there are to a sample, and whether with token ids and the loss on the reference, is seen
+    from the rounds of the set.
+    """
     manifest = stored.manifest
     decoding = manifest.get("decoding_of_sets", {}).get(set_name) or manifest.get("decoding") or {}
     known = {field.name for field in fields(GenerationSettings)}
-    return GenerationSettings(**{name: value for name, value in decoding.items() if name in known})
+    settings = GenerationSettings(**{name: value for name, value in decoding.items() if name in known})
+    rows = of_set(stored.rounds, set_name)
+    if not len(rows):
+        return settings
+    return replace(
+        settings,
+        generations=1 + max(rows.column("generation").to_pylist()) if settings.do_sample else 1,
+        reference_nll=_has(rows, "reference_nll"),
+        keep_tokens=_has(rows, "prompt_token_ids"),
+    )
+
+
+def _has(rows: pa.Table, column: str) -> bool:
+    return column in rows.column_names and rows.column(column).null_count < len(rows)
+
+
+def _check_over(run: Run) -> None:
+    """Raise a `RunError` if a training still writes into the run: both would write the list of its rounds."""
+    is_live = run.data.tags.get(names.TAG_STATUS, "").partition(":")[0] == "live"
+    owner = at_work(run) if is_live or is_busy(run) else None
+    if owner is not None:
+        raise RunError(
+            f"Rounds can be added to {run.info.run_name} once it is over, but its training {owner}"
+        )
 
 
 def _sample(row: dict[str, Any]) -> Sample:
@@ -152,8 +186,6 @@ def _sample(row: dict[str, Any]) -> Sample:
 
 
 def _steps(stored: RunRounds, set_name: str) -> set[int]:
-    from timelapse.reading.choice import of_set, steps
-
     return set(steps(of_set(stored.rounds, set_name)))
 
 

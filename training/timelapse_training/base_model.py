@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from timelapse import names
 from timelapse.errors import ConfigError
+from timelapse.names import DEFAULT_SET, base_set_name
 from timelapse.samples import SampleSet
 
 
@@ -24,7 +24,7 @@ class BaseModelError(ConfigError):
 
 def base_set(samples: SampleSet) -> SampleSet:
     """Return the same samples as the set that the base model answers: `main-base` for `main`."""
-    return replace(samples, name=names.base_set(samples.name or names.DEFAULT_SET))
+    return replace(samples, name=base_set_name(samples.name or DEFAULT_SET))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from timelapse import names
 from timelapse.attach import is_offline
 from timelapse.config.file import LoadedConfig, load_config
+from timelapse.config.known_secrets import known_secrets
 from timelapse.config.limits import check_limits
 from timelapse.config.redact import without_credentials
 from timelapse.errors import ConfigError, RunError
@@ -23,7 +24,6 @@ from timelapse_training.launching.child import GRACE_SECONDS, Launcher
 from timelapse_training.launching.claims import at_work, check_job_id, is_busy, runs_of_job, settle_dead
 from timelapse_training.launching.ended import Ended
 from timelapse_training.launching.log import JobLog
-from timelapse_training.launching.masking import known_secrets
 from timelapse_training.launching.record import LaunchRun, NewRun, experiment_of
 
 if TYPE_CHECKING:

@@ -195,9 +195,7 @@ class RunView:
         place = ids.index(sample_id)
         lanes = (self.grid.lanes[:, 0] == place).nonzero()[0].tolist()
         answers = self._answers(lanes)
-        rounds = [
-            {**round_._asdict(), "answers": answers[at]} for at, round_ in enumerate(self.grid.rounds)
-        ]
+        rounds = [{**round_._asdict(), "answers": answers[at]} for at, round_ in enumerate(self.grid.rounds)]
         sample_class, class_step = self._classes()[place]
         row = self._samples[place] if place < len(self._samples) else {"sample_id": sample_id}
         names = ("sample_id", "prompt", "reference", "rendered_prompt", "source")

@@ -13,8 +13,9 @@ from timelapse.cli.terminal import place_options
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from timelapse.config.model import Config
+    from timelapse.config.model import Config, PredictionsConfig
     from timelapse_training.backfill import Asked, Loader
+    from timelapse_training.generation import GenerationSettings
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -135,22 +136,16 @@ def _configured(config: Config, set_name: str | None) -> list[Asked]:
     return [Asked(samples, _settings(config, told[name])) for name, samples in sets.items()]
 
 
-def _settings(config: Config, told: Any) -> Any:
+def _settings(config: Config, told: PredictionsConfig) -> GenerationSettings:
+    """Return how to decode as a training with this configuration does."""
     import torch
 
     from timelapse_training.arguments import uses_bf16
-    from timelapse_training.generation import GenerationSettings
+    from timelapse_training.preparing import decoding_of
 
-    return GenerationSettings(
-        max_new_tokens=told.max_new_tokens,
-        batch_size=told.batch_size,
-        do_sample=told.do_sample,
-        temperature=told.temperature,
-        top_p=told.top_p,
-        seed=told.seed if told.seed is not None else config.seed,
-        template=told.template,
-        autocast=torch.bfloat16 if uses_bf16(config) else torch.float16 if config.training.fp16 else None,
-    )
+    fp16 = config.training.fp16 and torch.accelerator.is_available()  # a training on a CPU sets it aside
+    autocast = torch.bfloat16 if uses_bf16(config) else torch.float16 if fp16 else None
+    return decoding_of(told, autocast=autocast, seed=config.seed, progress=False)
 
 
 def _loader(config: Config | None, base: str | None) -> Loader:
@@ -166,16 +161,14 @@ def _loader(config: Config | None, base: str | None) -> Loader:
         with_adapter,
     )
 
-    if config is None or base is not None:
+    if config is None:
         return lambda checkpoint: load_checkpoint(checkpoint, base)
     source = ModelSource(config.model)
     tokenizer = load_tokenizer(source, config)
 
     def load(checkpoint: Checkpoint) -> Any:
-        if is_adapter(checkpoint):
-            model = on_device(with_adapter(source.load(weights_dtype(config)), checkpoint))
-        else:
-            model = load_model(checkpoint, None)
-        return model, tokenizer
+        if base is None and is_adapter(checkpoint):
+            return on_device(with_adapter(source.load(weights_dtype(config)), checkpoint)), tokenizer
+        return load_model(checkpoint, base), tokenizer
 
     return load

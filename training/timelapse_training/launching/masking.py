@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
 
-from timelapse import names
-from timelapse.config.redact import REDACTED, redact_text, secret_values
+from timelapse.config.known_secrets import any_of
+from timelapse.config.redact import REDACTED, redact_text
 
-FEWEST_CHARACTERS = 6
-"""Shorter values (`true`, `1234`) stand in too many words; `JOB_TOKEN` is masked however short it is."""
 LONGEST_KEY = 250
 """Lines of a private key at most: what only looks like the beginning of one shall not hide a whole log."""
 _KEY_BEGINS, _KEY_ENDS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----"), "-----END "
-
-
-def known_secrets(environment: Mapping[str, str], *settings: Any) -> set[str]:
-    """Return the values that must never be stored: lines of secrets in an environment and in settings."""
-    values = secret_values(environment).union(*(secret_values(each) for each in settings))
-    lines = {line.strip() for value in values for line in value.splitlines()}
-    token = environment.get(names.JOB_TOKEN, "").strip()
-    return {line for line in lines if len(line) >= FEWEST_CHARACTERS} | ({token} if token else set())
 
 
 def masker(secrets: Collection[str]) -> Callable[[str], str]:
@@ -29,8 +18,7 @@ def masker(secrets: Collection[str]) -> Callable[[str], str]:
 
     It remembers that a private key has begun, whose lines have no look of their own.
     """
-    longest_first = sorted(secrets, key=len, reverse=True)
-    known = re.compile("|".join(map(re.escape, longest_first))) if secrets else None
+    known = any_of(secrets)
     key_lines = 0  # how many more may belong to a private key
 
     def masked(line: str) -> str:
