@@ -80,6 +80,7 @@ def test_a_run_holds_samples_rounds_metrics_and_a_table(tracking: mlflow.MlflowC
         "timelapse/environment.json",
         "timelapse/latest.json",
         "timelapse/manifest.json",
+        "timelapse/report.html",
         "timelapse/round-00000000.parquet",
         "timelapse/round-00000010.parquet",
         "timelapse/rounds.parquet",

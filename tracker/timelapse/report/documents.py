@@ -171,7 +171,7 @@ class LaneTexts:
     errors: list[str | None]
     """What went wrong, by round."""
     findings: list[str | None]
-    """What validators found in the answer, by round, a line a finding; None where it is valid or unchecked."""
+    """What validators found in the answer, by round, a line a finding; None where there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)

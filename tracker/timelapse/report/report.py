@@ -13,7 +13,7 @@ from timelapse.report.run_view import MEASURED, RunView
 
 if TYPE_CHECKING:
     from timelapse.reading.loader import RunRounds
-    from timelapse.report.documents import RunInfo
+    from timelapse.report.documents import RunInfo, Timeline
 
 MAX_BYTES = 20_000_000
 """How large a report becomes unless it is told otherwise."""
@@ -90,9 +90,10 @@ def _view(view: RunView, info: RunInfo, room: _Room) -> tuple[str | None, str | 
     numbers = f'"overview":{_json(dataclasses.asdict(overview))},"matrices":{_json(matrices)}'
     if not room.take(numbers):
         return None, f"{what} is left out"
-    timelines, missing = [], []
+    timelines: list[str] = []
+    missing: list[int] = []
     for sample in overview.samples:
-        found = _json(_compact(dataclasses.asdict(view.timeline(sample.sample_id))))
+        found = _json(_compact(view.timeline(sample.sample_id)))
         text = f"{_json(sample.sample_id)}:{found}"
         if missing or not room.take(text):
             missing.append(sample.index)
@@ -109,14 +110,14 @@ def _missing(indexes: Sequence[int], samples: int, what: str) -> str | None:
     return f"the texts of {len(indexes)} of the {samples} samples of {what} are left out, namely {places}"
 
 
-def _compact(timeline: dict[str, Any]) -> dict[str, Any]:
+def _compact(timeline: Timeline) -> dict[str, Any]:
     """Return a timeline without the columns in which an answer has nothing."""
-    for each in timeline["rounds"]:
-        each["answers"] = [
-            {name: value for name, value in row.items() if value is not None and value != [] and value != {}}
-            for row in each["answers"]
-        ]
-    return timeline
+    rounds = [each | {"answers": [_held(row) for row in each["answers"]]} for each in timeline.rounds]
+    return {"sample": timeline.sample, "rounds": rounds}
+
+
+def _held(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None and value != [] and value != {}}
 
 
 def _file(info: RunInfo, data: str) -> str:

@@ -196,7 +196,7 @@ class RunView:
         lanes = (self.grid.lanes[:, 0] == place).nonzero()[0].tolist()
         answers = self._answers(lanes)
         rounds = [{**round_._asdict(), "answers": answers[at]} for at, round_ in enumerate(self.grid.rounds)]
-        sample_class, class_step = self._classes()[place]
+        sample_class, class_step = self._classes[place]
         row = self._samples[place] if place < len(self._samples) else {"sample_id": sample_id}
         names = ("sample_id", "prompt", "reference", "rendered_prompt", "source")
         sample = {name: row.get(name) for name in names} | {
@@ -258,6 +258,7 @@ class RunView:
         failed = int(((column & Mark.FAILED) > 0).sum())
         return documents.RoundInfo(*round_, rows=int((column > 0).sum()), failed=failed)
 
+    @cached_property
     def _classes(self) -> list[tuple[str | None, int | None]]:
         """Return each sample's class, and the step of its last change between right and wrong."""
         if self.right is None or self.right.score not in self.grid.scores:
@@ -276,7 +277,7 @@ class RunView:
     def _sample_infos(self) -> list[documents.SampleInfo]:
         logged = self._logged_columns()
         found = []
-        for place, (sample_class, class_step) in enumerate(self._classes()):
+        for place, (sample_class, class_step) in enumerate(self._classes):
             row = self._samples[place] if place < len(self._samples) else {}
             sample_id = self.grid.sample_ids[place]
             columns = {**(_from_json(row.get("metadata")) or {}), **logged.get(sample_id, {})}
@@ -359,15 +360,17 @@ def _from_json(text: str | None) -> Any:
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """Return a stored row as JSON can hold it: scores as an object, and no number that is not finite."""
-    scores = {name: _finite(value) for name, value in row.get("scores") or ()}
-    return {name: _finite(value) for name, value in row.items()} | {"scores": scores}
+    scores = dict(row.get("scores") or ())
+    return {name: _finite(value) for name, value in (row | {"scores": scores}).items()}
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
-    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+    return str(value)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
 
+    from timelapse.reading.loader import RunRounds
     from timelapse.scoring.engine import Pace
 
 
@@ -71,6 +72,7 @@ class RunArtifacts:
         self._joined = fresh
         self._samples_changed = self._samples_sent = False
         self._announced = False
+        self._compacted: bytes | None = None
         self.health: str | None = None
         """Which signs of broken generation came to stay; None before the run has rested."""
         self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
@@ -151,6 +153,7 @@ class RunArtifacts:
             return None
         files = [self._send_samples()] if self._samples else []
         data, error = attempt(lambda: compacted(covered)) if covered else (None, None)
+        self._compacted = data
         if data is not None:
             files.append(self._send(names.ROUNDS_FILE, data))
             onsets, _error = attempt(lambda: main_onsets(data))
@@ -168,6 +171,18 @@ class RunArtifacts:
             listed_digest(self._manifest, names.SAMPLES_FILE),
             listed_digest(self._manifest, names.ROUNDS_FILE),
         )
+
+    def at_rest(self) -> RunRounds | None:
+        """Return what the run holds since it came to rest; None if its rounds are not in one file."""
+        if self._compacted is None:
+            return None
+        import pyarrow as pa
+
+        from timelapse.reading.loader import RunRounds
+        from timelapse.reading.parquet import read_round
+
+        samples = pa.Table.from_pylist(list(self._samples.values()), schema=samples_schema())
+        return RunRounds(read_round(self._compacted), samples, manifest=self._manifest)
 
     def stored_rounds(self, set_name: str) -> list[tuple[int, int]]:
         """Return step and attempt of every round of a set that the run holds."""

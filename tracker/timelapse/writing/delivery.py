@@ -15,6 +15,7 @@ from timelapse.writing.checkpoints import link_checkpoint
 from timelapse.writing.client import experiment_named, find_created, log_dataset
 from timelapse.writing.entries import Entry, unpack, unpack_table
 from timelapse.writing.metrics import mlflow_metrics, round_metrics
+from timelapse.writing.report import put_report
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -92,8 +93,11 @@ class Delivery:
         if self._artifacts is not None:
             self._artifacts.tidy()
 
-    def rest(self) -> None:
-        """Write the compaction and the manifest of a run to which nobody writes for now."""
+    def rest(self, pace: Pace | None = None) -> None:
+        """Write the compaction, the manifest and the report of a run to which nobody writes for now.
+
+        `pace` is told between the two that it goes on: only the first of them must be waited for.
+        """
         run_id = self._run()
         resting = self._files(run_id).rest()
         if resting is not None:
@@ -103,6 +107,9 @@ class Delivery:
             known = {tag: value for tag, value in tags.items() if value}
             self._log(run_id, [], {names.TAG_MANIFEST: str(resting), **known})
             self._said_live = False
+            if pace is not None:
+                pace(0.0)
+            put_report(self._client, run_id, self._files(run_id), self._fence)
 
     def _declare_grown(self, run_id: str) -> None:
         """Record the sample sets that came with answers as inputs of the run, now that they are whole."""

@@ -286,7 +286,7 @@ class Uploader:
     def _complete(self) -> None:
         """Bring the run's files up to date; while it is at rest also the compaction."""
         if self._rest:
-            self._delivery.rest()
+            self._delivery.rest(self.pace)
             self._rest = False
         else:
             self._delivery.tidy()

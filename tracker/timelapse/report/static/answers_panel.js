@@ -4,7 +4,7 @@ import { html, useMemo } from './dom.js';
 import { AnswersTable } from './answers_table.js';
 import { columnChoice, tableColumns } from './answer_columns.js';
 import { FilterBar, TableChoices } from './filter_bar.js';
-import { plural, roundLabel } from './format.js';
+import { plural } from './format.js';
 import { useSearch } from './run_data.js';
 import { countsAt, grouped, keptLanes, lanesAt, sorted, tagCounts } from './run_model.js';
 
@@ -21,13 +21,14 @@ export function AnswersPanel(props) {
   const tags = useMemo(() => tagCounts(model, lanes), [model, lanes]);
   const chosenColumns = useMemo(() => columnChoice(model, scores, view.col), [model, scores, view.col]);
   const columns = useMemo(() => tableColumns(model, scores, chosenColumns), [model, scores, chosenColumns]);
-  const lines = Number(view.lines) || usualLines(model);
+  const usual = useMemo(() => usualLines(model), [model]);
+  const lines = Number(view.lines) || usual;
   return html`<section class="panel answers" aria-label="Predictions">
     <header>
-      <h2>Predictions at ${roundLabel(model.rounds[round])}</h2>
+      <h2>Predictions at ${model.labels[round]}</h2>
       <small aria-live="polite">${lanes.length === model.lanes.length ? plural(lanes.length, 'row') : `${lanes.length} of ${plural(model.lanes.length, 'row')}`}</small>
       <span class="spacer"></span>
-      <${TableChoices} model=${model} view=${view} update=${update} scores=${scores} columns=${chosenColumns} lines=${lines} />
+      <${TableChoices} model=${model} group=${view.group} where=${view.where} update=${update} scores=${scores} columns=${chosenColumns} lines=${lines} />
     </header>
     <${FilterBar} model=${model} view=${view} update=${update} counts=${counts} tags=${tags} />
     <${AnswersTable} ...${props} texts=${texts} groups=${groups} columns=${columns} lines=${lines} />

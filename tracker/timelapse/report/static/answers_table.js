@@ -58,7 +58,7 @@ function rowOf(item, round, { lines, model, view, columns, matrices, texts, sele
     before: held ? comparedWith(held, round, view.vs) : null,
     error: held?.errors[round] ?? null,
     findings: held?.findings?.[round] ?? null,
-    mark: model.marks[item.lane][round],
+    mark: model.marks[round][item.lane],
     numbers: columns.filter(({ kind }) => kind === 'score').map(({ name }) => number(matrices[name]?.values[item.lane]?.[round])).join(' '),
   };
 }

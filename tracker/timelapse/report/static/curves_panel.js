@@ -2,7 +2,7 @@
 
 import { cx, html, memo, menuEvents, useMemo } from './dom.js';
 import { Chart, seriesToken } from './chart.js';
-import { label, number, roundLabel } from './format.js';
+import { label, number } from './format.js';
 
 const UNIT = '0:1';
 const RATES = new Set(['churn', 'error_rate', 'truncated_rate', 'empty_rate', 'loop_rate', 'echo_rate', 'valid_rate', 'length_drift_rate', 'script_switch_rate']);
@@ -13,14 +13,14 @@ export const CurvesPanel = memo(({ model, round, goTo, curve, update }) => {
   const names = useMemo(() => Object.keys(overview.trends), [overview]);
   const shown = useMemo(() => chosen(overview, curve.filter((name) => names.includes(name))), [overview, names, curve]);
   const { series, scales } = useMemo(() => curves(overview, shown), [overview, shown]);
+  const said = useMemo(() => describe(model, shown), [model, shown]);
   if (!names.length) return null;
-  const toggle = (name) => update({ curve: shown.includes(name) ? shown.filter((each) => each !== name) : [...shown, name] });
-  return html`<section class="panel curves" aria-label="Scores over training">
+    return html`<section class="panel curves" aria-label="Scores over training">
     <${Chart} x=${places} series=${series} scales=${scales} cursor=${round} onPick=${goTo} height=${168} left=${56} right=${16} xLabel=${null}
-      yLabel=${axisLabel} label=${describe(model, shown)} />
+      yLabel=${axisLabel} label=${said} />
     <div class="legend">
-      <div class="row"><h2>At ${roundLabel(model.rounds[round])}</h2><span class="spacer"></span>
-        <${CurveMenu} names=${names} shown=${shown} toggle=${toggle} /></div>
+      <div class="row"><h2>At ${model.labels[round]}</h2><span class="spacer"></span>
+        <${CurveMenu} names=${names} shown=${shown} update=${update} /></div>
       <ul>${shown.map((name, at) => html`<${Key} name=${name} at=${at} values=${overview.trends[name]} round=${round} isOwn=${Boolean(series[at].dash)} />`)}</ul>
     </div>
   </section>`;
@@ -34,13 +34,14 @@ function Key({ name, at, values, round, isOwn }) {
     <b class="number">${number(values[round])}</b><small class="number" aria-hidden="true">${change > 0 ? '▲' : change < 0 ? '▼' : ''}</small></li>`;
 }
 
-function CurveMenu({ names, shown, toggle }) {
+const CurveMenu = memo(({ names, shown, update }) => {
+  const toggle = (name) => update({ curve: shown.includes(name) ? shown.filter((each) => each !== name) : [...shown, name] });
   return html`<details class="menu" ...${menuEvents}>
     <summary class="button small">Curves</summary>
     <div class="list">${names.map((name) => html`<label class=${cx('check', 'entry')}>
       <input type="checkbox" checked=${shown.includes(name)} onChange=${() => toggle(name)} />${label(name)}</label>`)}</div>
   </details>`;
-}
+});
 
 /** The curves that were asked for; else the first scores and the reference loss. */
 function chosen({ scores, trends }, asked) {
@@ -55,7 +56,7 @@ function curves({ scores, trends }, shown) {
   const known = Object.fromEntries(scores.map((score) => [score.name, score]));
   const scales = {};
   const series = shown.map((name, at) => {
-    const scale = scaleOf(name, known[name]);
+    const scale = scaleOf(name, known[name]) ?? `own ${at}`; // never a name of somebody's: uPlot's own keys are near
     scales[scale] = scale.includes(':') ? scale.split(':').map(Number) : null;
     return { name, values: trends[name], token: seriesToken(at), scale, dash: scale === UNIT ? undefined : [6, 4] };
   });
@@ -65,7 +66,7 @@ function curves({ scores, trends }, shown) {
 
 function scaleOf(name, score) {
   if (RATES.has(name)) return UNIT;
-  return score?.low != null && score.high != null ? `${score.low}:${score.high}` : name;
+  return score?.low != null && score.high != null ? `${score.low}:${score.high}` : null;
 }
 
 function describe(model, shown) {

@@ -1,6 +1,6 @@
 // Search, filter chips with live counts, and what the table shows.
 
-import { cx, html, menuEvents } from './dom.js';
+import { cx, html, memo, menuEvents } from './dom.js';
 import { toggled } from './answer_columns.js';
 import { count, label } from './format.js';
 import { Choice, groupings } from './matrix_panel.js';
@@ -23,14 +23,12 @@ export function FilterBar({ model, view, update, counts, tags }) {
 }
 
 /** How the rows are grouped, how high they are, and which columns they have. */
-export function TableChoices({ model, view, update, scores, columns, lines }) {
-  return html`
-    <${Choice} name="Group rows by" value=${view.group} values=${groupings(model)} onChange=${(group) => update({ group })} />
+export const TableChoices = memo(({ model, group, where, update, scores, columns, lines }) => html`
+    <${Choice} name="Group rows by" value=${group} values=${groupings(model)} onChange=${(value) => update({ group: value })} />
     <select class="select small" aria-label="Lines of a row" title="Lines of a row" onChange=${(event) => update({ lines: event.target.value })}>
       ${[1, 2, 4, 6, 12].map((each) => html`<option value=${each} selected=${each === lines}>${each} ${each === 1 ? 'line' : 'lines'}</option>`)}
     </select>
-    <${ColumnMenu} model=${model} scores=${scores} columns=${columns} view=${view} update=${update} />`;
-}
+    <${ColumnMenu} model=${model} scores=${scores} columns=${columns} where=${where} update=${update} />`);
 
 function Chip({ text, amount, isOn, onClick }) {
   return html`<button type="button" class=${cx('chip', amount === 0 && 'none')} aria-pressed=${String(Boolean(isOn))} onClick=${onClick} dir="auto">
@@ -38,7 +36,7 @@ function Chip({ text, amount, isOn, onClick }) {
 }
 
 /** Which columns are shown, and for those of the samples which value they must have. */
-function ColumnMenu({ model, scores, columns, view, update }) {
+function ColumnMenu({ model, scores, columns, where, update }) {
   const box = (name, title) => html`<label class="check entry"><input type="checkbox" checked=${columns.includes(name)}
     onChange=${() => update({ col: toggled(columns, name) })} /><span dir="auto">${title}</span></label>`;
   return html`<details class="menu" ...${menuEvents}>
@@ -46,14 +44,14 @@ function ColumnMenu({ model, scores, columns, view, update }) {
     <div class="list">
       ${scores.map((name) => box(name, label(name)))}
       ${model.columns.map((column) => html`<div class="pair">${box(`@${column.name}`, column.name)}
-        ${column.values.length <= MOST_VALUES && html`<${ColumnFilter} column=${column} view=${view} update=${update} />`}</div>`)}
+        ${column.values.length <= MOST_VALUES && html`<${ColumnFilter} column=${column} where=${where} update=${update} />`}</div>`)}
     </div>
   </details>`;
 }
 
-function ColumnFilter({ column, view, update }) {
-  const others = view.where.filter((each) => !each.startsWith(`${column.name}=`));
-  const value = view.where.find((each) => each.startsWith(`${column.name}=`))?.slice(column.name.length + 1);
+function ColumnFilter({ column, where, update }) {
+  const others = where.filter((each) => !each.startsWith(`${column.name}=`));
+  const value = where.find((each) => each.startsWith(`${column.name}=`))?.slice(column.name.length + 1);
   const choose = (event) => update({ where: event.target.value === '' ? others : [...others, `${column.name}=${event.target.value.slice(1)}`] });
   return html`<select class="select small" aria-label=${`Only rows whose ${column.name} is`} onChange=${choose}>
     <option value="">any</option>

@@ -84,7 +84,7 @@ export function cellColours(model, score, matrix, info) {
   if (!matrix) {
     const [plain, changed] = [colour('--cell-plain'), colour('--cell-changed')];
     return (lane, round) => {
-      const mark = model.marks[lane][round];
+      const mark = model.marks[round][lane];
       return special(mark) ?? (mark & MARK.changed && score === 'changed' ? changed : mark & MARK.ok ? plain : null);
     };
   }
@@ -93,7 +93,7 @@ export function cellColours(model, score, matrix, info) {
   const { worst, best } = bounds(matrix, info);
   return (lane, round) => {
     const value = matrix.values[lane]?.[round];
-    const mark = model.marks[lane][round];
+    const mark = model.marks[round][lane];
     if (value == null) return special(mark) ?? (mark & MARK.ok ? plain : null);
     const share = best === worst ? 1 : (value - worst) / (best - worst);
     return shades[Math.round(Math.min(1, Math.max(0, share)) * SHADES)];

@@ -1,7 +1,7 @@
 // All answers at a glance: a line a sample, a column a round, coloured by a score. Arrow keys walk through it.
 
 import { html, memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from './dom.js';
-import { count, label, number, plural, roundLabel } from './format.js';
+import { count, label, number, plural } from './format.js';
 import { bounds, cellColours, layout, lineAt, paint } from './matrix_paint.js';
 import { grouped, keptLanes } from './run_model.js';
 import { onTheme } from './theme.js';
@@ -15,15 +15,18 @@ export const MatrixPanel = memo((props) => {
   const groups = useMemo(() => grouped(lanes, by), [lanes, by]);
   const info = model.overview.scores.find(({ name }) => name === score) ?? MEASURED[score];
   return html`<section class="panel matrix" aria-label="Sample by round">
-    <header>
-      <h2>Sample × round</h2><small>${plural(lanes.length, model.several ? 'answer' : 'sample')}</small><span class="spacer"></span>
-      <${Choice} name="Colour by" value=${score} values=${[...scores, 'changed']} onChange=${(value) => update({ score: value === scores[0] ? '' : value })} />
-      <${Choice} name="Group by" value=${by} values=${groupings(model)} onChange=${(value) => update({ by: value })} />
-    </header>
+    <${Heading} model=${model} amount=${lanes.length} score=${score} scores=${scores} by=${by} update=${update} />
     <${Matrix} ...${props} groups=${groups} info=${info} matrix=${matrices[score]} />
     <${Legend} score=${score} matrix=${matrices[score]} info=${info} />
   </section>`;
 });
+
+const Heading = memo(({ model, amount, score, scores, by, update }) => html`
+    <header>
+      <h2>Sample × round</h2><small>${plural(amount, model.several ? 'answer' : 'sample')}</small><span class="spacer"></span>
+      <${Choice} name="Colour by" value=${score} values=${[...scores, 'changed']} onChange=${(value) => update({ score: value === scores[0] ? '' : value })} />
+      <${Choice} name="Group by" value=${by} values=${groupings(model)} onChange=${(value) => update({ by: value })} />
+    </header>`);
 
 /** What lanes can be grouped by. */
 export function groupings(model) {
@@ -69,7 +72,7 @@ function Matrix({ model, groups, round, goTo, select, selected, score, info, mat
       aria-label="Sample by round. Arrow up and down choose a sample, left and right a round.">
     <div class="sizer" style=${{ height: `${map.height}px` }} onClick=${click} onPointerMove=${move} onPointerLeave=${() => setHover(null)}>
       <canvas ref=${canvas}></canvas>
-      ${map.headings.map(({ group, y }) => html`<h3 style=${{ top: `${y}px` }} dir="auto">${label(group.name || 'none')} · ${count(group.lanes.length)}</h3>`)}
+      <${Headings} map=${map} />
       ${size.width > 0 && html`<div class="column" style=${{ left: `${map.labels}px`, width: `${step}px`, transform: `translateX(${round * step}px)` }}></div>`}
       ${line && html`<div class="line" style=${{ top: `${line.y}px`, height: `${map.line}px` }}></div>`}
     </div>
@@ -77,6 +80,9 @@ function Matrix({ model, groups, round, goTo, select, selected, score, info, mat
     ${hover && html`<${Tip} hover=${hover} model=${model} score=${score} matrix=${matrix} texts=${texts} />`}
   </div>`;
 }
+
+const Headings = memo(({ map }) => map.headings.map(({ group, y }) => html`
+  <h3 style=${{ top: `${y}px` }} dir="auto">${label(group.name || 'none')} · ${count(group.lanes.length)}</h3>`));
 
 function useSize(scroller, setSize) {
   useLayoutEffect(() => {
@@ -134,7 +140,7 @@ function useKeys({ map, model, round, goTo, select, selected, scroller }) {
 function spoken(model, each, round, score, matrix, texts) {
   const value = matrix?.values[each.lane]?.[round];
   const told = value == null ? '' : `, ${label(score)} ${number(value)}`;
-  return `Sample ${each.key}, ${roundLabel(model.rounds[round])}${told}: ${texts.get(each.lane)?.predictions[round] ?? 'no text'}`;
+  return `Sample ${each.key}, ${model.labels[round]}${told}: ${texts.get(each.lane)?.predictions[round] ?? 'no text'}`;
 }
 
 function Tip({ hover, model, score, matrix, texts }) {
@@ -147,17 +153,17 @@ function Tip({ hover, model, score, matrix, texts }) {
     ...(hover.y > innerHeight - 180 ? { bottom: `${innerHeight - hover.y + 12}px` } : { top: `${hover.y + 14}px` }),
   };
   return html`<div class="tip" style=${place} role="presentation">
-    <p><b>Sample ${each.key}</b> · ${roundLabel(model.rounds[round])}${value != null && html` · ${label(score)} <b>${number(value)}</b>`}</p>
+    <p><b>Sample ${each.key}</b> · ${model.labels[round]}${value != null && html` · ${label(score)} <b>${number(value)}</b>`}</p>
     <p class="muted clip" dir="auto">${each.sample.prompt}</p>
     <p class="text clip" dir="auto">${text.slice(0, 400)}</p>
   </div>`;
 }
 
-function Legend({ score, matrix, info }) {
+const Legend = memo(({ score, matrix, info }) => {
   if (!matrix) {
     return html`<p class="scale">${score === 'changed' ? html`<i class="changed"></i>changed <i class="plain"></i>the same` : html`<i class="plain"></i>not scored`}</p>`;
   }
   const { worst, best } = bounds(matrix, info);
   return html`<p class="scale"><span class="number">${number(worst)}</span><i class="gradient"></i><span class="number">${number(best)}</span><span class="muted">${label(score)}</span>
     <span class="spacer"></span><i class="failed"></i>failed</p>`;
-}
+});

@@ -1,12 +1,12 @@
 // Where we are: the run's name and state, and what can be done with it.
 
-import { html, menuEvents } from './dom.js';
+import { html, memo, menuEvents } from './dom.js';
 import { duration, moment, percent, plural } from './format.js';
 import { StateBadge } from './state_badge.js';
 
 const FORMATS = { csv: 'CSV', parquet: 'Parquet', jsonl: 'JSON lines', html: 'HTML report' };
 
-export function RunHeader({ source, overview, view, update }) {
+export const RunHeader = memo(({ source, overview, attempt, update }) => {
   const { run } = overview;
   return html`<header class="run-header">
     <${Crumbs} run=${run} links=${source.links} />
@@ -15,12 +15,12 @@ export function RunHeader({ source, overview, view, update }) {
       <span class="badge info">${plural(overview.rounds.length, 'round')}</span>
       <${StateBadge} state=${run.state} />
       <span class="spacer"></span>
-      <${Sets} source=${source} overview=${overview} view=${view} update=${update} />
+      <${Sets} source=${source} overview=${overview} attempt=${attempt} update=${update} />
       <${Actions} run=${run} source=${source} />
     </div>
     <${Facts} overview=${overview} />
   </header>`;
-}
+});
 
 function Crumbs({ run, links }) {
   if (!links) return html`<p class="crumbs"><span dir="auto">${run.experiment}</span><span>›</span><span>report</span></p>`;
@@ -44,17 +44,17 @@ function Actions({ run, source }) {
 }
 
 /** Which sample set and attempt are shown, where there are several. */
-function Sets({ source, overview, view, update }) {
+function Sets({ source, overview, attempt, update }) {
   const sets = source.sets ?? overview.sets;
   return html`
     ${sets.length > 1 && html`<label class="field">Samples
-      <select class="select" value=${overview.set} onChange=${(event) => update({ set: event.target.value, attempt: '', step: '', sample: '', where: [], tag: [] })}>
+      <select class="select" aria-label="Sample set" value=${overview.set} onChange=${(event) => update({ set: event.target.value, attempt: '', step: '', sample: '', where: [], tag: [] })}>
         ${sets.map((name) => html`<option value=${name} selected=${name === overview.set}>${name}</option>`)}
       </select></label>`}
     ${overview.attempts.length > 1 && html`<label class="field">Attempt
-      <select class="select" value=${view.attempt} onChange=${(event) => update({ attempt: event.target.value, step: '' })}>
+      <select class="select" aria-label="Attempt" value=${attempt} onChange=${(event) => update({ attempt: event.target.value, step: '' })}>
         <option value="">newest of each step</option>
-        ${overview.attempts.map((number) => html`<option value=${String(number)} selected=${String(number) === view.attempt}>${number}</option>`)}
+        ${overview.attempts.map((number) => html`<option value=${String(number)} selected=${String(number) === attempt}>${number}</option>`)}
       </select></label>`}`;
 }
 

@@ -1,5 +1,7 @@
 // What a run page computes of a run in the browser: no request is made when the scrubber moves.
 
+import { roundLabel } from './format.js';
+
 /** The bits of a mark; see report/marks.py. */
 export const MARK = {
   ok: 1, failed: 2, skipped: 4, right: 8, wrong: 16, changed: 32, learned: 64, forgotten: 128, truncated: 256, empty: 512,
@@ -14,11 +16,12 @@ export const CHIPS = [
 const ALWAYS = 7;
 const MOST_TAGS = 12;
 
-/** An overview with what follows from it. */
+/** An overview with what follows from it: `marks[round][lane]`, `labels` of the rounds, `lanes` with their samples, … */
 export function runModel(overview) {
   const { lanes, samples, marks, rounds } = overview;
   const several = lanes.some(([, generation]) => generation > 0);
-  const seen = marks.reduce((all, line) => line.reduce((bits, mark) => bits | mark, all), 0);
+  const byRound = rounds.map((_round, at) => Int32Array.from(marks, (line) => line[at]));
+  const seen = byRound.reduce((all, column) => column.reduce((bits, mark) => bits | mark, all), 0);
   return {
     overview,
     rounds,
@@ -28,7 +31,8 @@ export function runModel(overview) {
       const sample = samples[place];
       return { lane, sample, generation, key: several ? `${sample.index}.${generation}` : String(sample.index) };
     }),
-    marks,
+    marks: byRound,
+    labels: rounds.map(roundLabel),
     chips: CHIPS.filter((name, at) => at < ALWAYS || seen & MARK[name]),
     tags: tagsOf(samples),
     columns: columnsOf(samples),
@@ -86,17 +90,19 @@ export function keptLanes(model, { tag, where }) {
 export function lanesAt(model, lanes, round, filter, found) {
   const wanted = filter.reduce((bits, name) => bits | (MARK[name] ?? 0), 0);
   if (!wanted && !found) return lanes;
-  return lanes.filter(({ lane }) => (model.marks[lane][round] & wanted) === wanted && (!found || found.has(lane)));
+  const marks = model.marks[round];
+  return lanes.filter(({ lane }) => (marks[lane] & wanted) === wanted && (!found || found.has(lane)));
 }
 
 /** How many of the lanes have each mark at a round, by the chips' names. */
 export function countsAt(model, lanes, round) {
-  const counts = Object.fromEntries(model.chips.map((name) => [name, 0]));
-  for (const { lane } of lanes) {
-    const mark = model.marks[lane]?.[round] ?? 0;
-    for (const name of model.chips) if (mark & MARK[name]) counts[name] += 1;
+  const [marks, bits] = [model.marks[round], model.chips.map((name) => MARK[name])];
+  const counts = bits.map(() => 0);
+  for (let at = 0; at < lanes.length; at += 1) {
+    const mark = marks[lanes[at].lane];
+    for (let bit = 0; bit < bits.length; bit += 1) if (mark & bits[bit]) counts[bit] += 1;
   }
-  return counts;
+  return Object.fromEntries(model.chips.map((name, at) => [name, counts[at]]));
 }
 
 /** How many of the lanes have each tag. */

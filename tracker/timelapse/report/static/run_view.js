@@ -27,7 +27,7 @@ export function RunPage({ source }) {
   }, [model]);
   if (!model) return html`<main class="page">${error ? html`<${Failure} error=${error} />` : html`<${Loading} />`}</main>`;
   return html`<main class="page stack">
-    <${RunHeader} source=${source} overview=${model.overview} view=${view} update=${update} />
+    <${RunHeader} source=${source} overview=${model.overview} attempt=${view.attempt} update=${update} />
     ${lost && html`<div class="banner warn" role="status"><p><b>Connection lost.</b> ${lost.message} What you see may be old; this page keeps trying.</p></div>`}
     <${Notes} source=${source} overview=${model.overview} />
     ${model.rounds.length ? html`<${Rounds} source=${source} model=${model} view=${view} update=${update} />` : html`<${NoRounds} run=${model.overview.run} />`}

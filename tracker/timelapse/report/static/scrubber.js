@@ -1,7 +1,7 @@
 // The scrubber: the round that is shown, moved by pointer, keys or play. It stays in view.
 
 import { cx, html, memo, useEffect, useLayoutEffect, useRef, useState } from './dom.js';
-import { epoch, roundLabel } from './format.js';
+import { epoch } from './format.js';
 
 const AGAINST = { previous: 'previous', reference: 'reference', base: 'base', off: 'off' };
 const LABEL_WIDTH = 66;
@@ -10,7 +10,7 @@ const WHOLE_PLAY_MS = 9_000;
 export const Scrubber = memo(({ model, round, goTo, vs, update }) => {
   const [isPlaying, setPlaying] = usePlay(model, round, goTo);
   useKeys(model, round, goTo, isPlaying, setPlaying);
-  const label = roundLabel(model.rounds[round]);
+  const label = model.labels[round];
   return html`<section class="scrubber" aria-label="Rounds">
     <button type="button" class="play" aria-label=${isPlaying ? 'Pause' : 'Play the rounds'} title="Play or pause (space)" onClick=${() => setPlaying(!isPlaying)}>
       <svg viewBox="0 0 16 16" aria-hidden="true">${isPlaying ? html`<path d="M4 3h3v10H4zM9 3h3v10H9z" />` : html`<path d="M5 3v10l8-5z" />`}</svg>
@@ -60,7 +60,7 @@ const Ticks = memo(({ model, width }) => {
     const isShown = at === model.last || (left >= free && left + LABEL_WIDTH <= last) || at === 0;
     if (isShown) free = left + LABEL_WIDTH;
     const isNew = at === 0 || Math.floor(each.epoch ?? 0) > Math.floor(model.rounds[at - 1].epoch ?? 0);
-    return html`<i class=${cx(isNew && 'epoch', each.failed > 0 && 'failed')} style=${{ left: `${100 * model.places[at]}%` }}>${isShown && html`<span>${tickLabel(each)}</span>`}</i>`;
+    return html`<i class=${cx(isNew && 'epoch', each.failed > each.rows / 10 && 'failed')} style=${{ left: `${100 * model.places[at]}%` }}>${isShown && html`<span>${tickLabel(each)}</span>`}</i>`;
   })}</div>`;
 });
 

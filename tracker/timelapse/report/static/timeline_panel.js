@@ -1,6 +1,6 @@
 // One sample over the training: every round's answer with what changed, what was asked, and what the model saw.
 
-import { cx, html, memo, useMemo } from './dom.js';
+import { cx, html, memo, useEffect, useMemo, useRef } from './dom.js';
 import { ChatView, RawView } from './chat_view.js';
 import { DiffView } from './diff_view.js';
 import { label, number, plural, roundLabel } from './format.js';
@@ -50,12 +50,27 @@ function Tab({ tab, timeline, ...rest }) {
   return html`<${Answers} timeline=${timeline} ...${rest} />`;
 }
 
-function Answers({ timeline, model, round, goTo, vs, selected }) {
+/** The chosen round is marked from outside: the list itself, with a hundred answers perhaps, stays as it is. */
+function Answers({ round, ...rest }) {
+  const list = useRef(null);
+  useEffect(() => {
+    const line = list.current.querySelector('ol').children[round];
+    line?.classList.add('now');
+    line?.setAttribute('aria-current', 'step');
+    return () => {
+      line?.classList.remove('now');
+      line?.removeAttribute('aria-current');
+    };
+  });
+  return html`<div ref=${list}><${Lines} ...${rest} /></div>`;
+}
+
+const Lines = memo(({ timeline, model, goTo, vs, selected }) => {
   const lines = useMemo(() => answerLines(timeline, vs, selected.generation), [timeline, vs, selected.generation]);
   return html`<ol class="rounds" aria-label=${`Answers by round${VS[vs] ? `, with changes against the ${VS[vs]}` : ''}`}>
-    ${lines.map((line, at) => html`<${Line} key=${line.step} ...${line} at=${at} isNow=${at === round} goTo=${goTo} label=${roundLabel(model.rounds[at] ?? line)} />`)}
+    ${lines.map((line, at) => html`<${Line} key=${line.step} ...${line} at=${at} goTo=${goTo} label=${model.labels[at] ?? roundLabel(line)} />`)}
   </ol>`;
-}
+});
 
 /** Each round's answer and what it is compared with; JSON is laid out in lines, so that it can be read and compared. */
 function answerLines({ sample, rounds }, vs, generation) {
@@ -84,7 +99,7 @@ function pretty(text) {
   }
 }
 
-const Line = memo(({ row, text, against, isSame, isNow, at, goTo, label: when }) => html`<li class=${cx(isNow && 'now', isSame && 'same')} aria-current=${isNow ? 'step' : undefined}>
+const Line = memo(({ row, text, against, isSame, at, goTo, label: when }) => html`<li class=${cx(isSame && 'same')}>
   <button type="button" class="when" onClick=${() => goTo(at)}>${when}</button>
   <div class="said">${said(row, text, against)}</div>
   <div class="facts">${row && facts(row, isSame)}</div>

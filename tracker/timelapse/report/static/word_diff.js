@@ -2,7 +2,8 @@
 
 import { diffChars } from './vendor/diff.js';
 
-const TOKEN = /\s+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])[\p{L}\p{M}\p{N}_])+|\p{Extended_Pictographic}(?:\u200d\p{Extended_Pictographic}|[\p{M}\u{1f3fb}-\u{1f3ff}])*|[^\s]/gu;
+// White space, single characters of scripts without spaces, words, emoji, and single other characters.
+const TOKEN = /\s+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[[\p{L}\p{M}\p{N}_]--[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]]+|\p{RGI_Emoji}|[^\s]/gv;
 const MOST_TOKENS = 20_000;
 const MOST_EDITS = 600; // the time grows with edits × tokens: texts that differ more are shown as replaced
 const MOST_KEPT = 4_000;
