@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pyarrow as pa
 import pytest
 import schemathesis
@@ -26,7 +28,7 @@ from stored_runs import finished_files, make_round, make_samples, put_files, rou
 from timelapse import Prediction, Round, names
 from timelapse.reading.bounds import Bounds
 from timelapse_plugins.api import build, run_files
-from timelapse_plugins.inner import Answer, Caller, InProcess
+from timelapse_plugins.inner import Answer, Caller, InProcess, TooLargeError
 from timelapse_plugins.refusals import Refused
 
 # Starlette's bridge, on which MLflow's server is built, leaves files that it has sent to the collector.
@@ -169,6 +171,20 @@ def test_a_file_that_is_too_much_is_named_and_the_rest_is_shown(
     assert said in problem
     assert pool.max_memory() < 64 << 20
     assert place.get(f"/runs/{run_id}/predictions")["problems"] == [problem]
+
+
+def test_no_more_of_an_answer_is_read_than_was_allowed(place: Place) -> None:
+    run_id = live_run(place, {"large.bin": b"x" * (20 << 20)})
+    inner, caller = InProcess(place.app), Caller(((b"host", b"127.0.0.1:5000"),))
+    params = [("run_id", run_id), ("path", "timelapse/large.bin")]
+    tracemalloc.start()
+    with pytest.raises(TooLargeError, match="more than 1,048,576 bytes"):
+        anyio.run(inner.get, "/get-artifact", params, caller, 1 << 20)
+    _now, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 << 20
+    whole = anyio.run(inner.get, "/get-artifact", params, caller)
+    assert len(whole.body) == 20 << 20
 
 
 def test_a_text_of_a_megabyte_is_cut_and_told(place: Place) -> None:
