@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from inner_mlflow import Place, served
 from stored_runs import finished_files, make_round, make_samples, put_files, round_files, store_run
 
-from timelapse import Prediction, Round, load_predictions, names, start_run
+from timelapse import Prediction, Round, SampleSet, load_predictions, names, start_run
 from timelapse.analysis.comparison import compare
 from timelapse.config.model import json_schema
 from timelapse.reading.loader import load_rounds
@@ -29,7 +30,10 @@ from timelapse.scoring.validators import Validation
 # Starlette's bridge, on which MLflow's server is built, leaves files that it has sent to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-SAMPLES, PROBE = make_samples(4), make_samples(2, "probe")
+PROBE = make_samples(2, "probe")
+SAMPLES = SampleSet(
+    tuple(replace(each, tags=("hard", "long")[: place % 3]) for place, each in enumerate(make_samples(4)))
+)
 IDS = [each.sample_id for each in SAMPLES]
 BAD = Validation("json", "json", False, (Finding("$", "expected an object"),))
 
@@ -184,7 +188,8 @@ def test_predictions_are_those_of_load_predictions(place: Place, run_id: str) ->
             {"step": [20], "status": "ok", "mark": "right"},
             lambda row: (row["step"], row["exact_match"]) == (20, 1),
         ),
-        ({"tag": "hard"}, lambda row: False),
+        ({"tag": "hard"}, lambda row: row["sample_id"] in IDS[1:3]),
+        ({"tag": ["long", "none"]}, lambda row: row["tags"] == ["hard", "long"]),
     ],
 )
 def test_a_filter_takes_what_it_says_and_counts_it(
