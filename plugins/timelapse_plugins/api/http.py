@@ -17,6 +17,9 @@ METHODS = "GET, HEAD, OPTIONS"
 MOST_QUERY = 64 << 10
 """Bytes of a query: more than most servers let through."""
 
+MOST_PARAMETERS = 2_000
+"""Parameters of a query."""
+
 _HEADERS = {
     "cache-control": "private, no-cache",
     "vary": "Cookie, Authorization",
@@ -51,15 +54,24 @@ class ReadOnly:
             app = Response(None, 204, {"allow": METHODS})
         elif method not in ("GET", "HEAD"):
             app = problem_response(Problem(405, f"{method} is not possible here."), {"allow": METHODS})
-        elif len(scope["query_string"]) > MOST_QUERY:
-            app = problem_response(Problem(422, f"The query has more than {MOST_QUERY:,} bytes."))
+        elif problem := _too_much(scope["query_string"]):
+            app = problem_response(Problem(422, problem))
         await app({**scope, "method": "GET", "query_string": _told(scope)}, receive, send_with_headers)
 
 
 def _told(scope: Scope) -> bytes:
     """Return the query without parameters that are empty: `?set=` asks for no set in particular."""
     query: bytes = scope["query_string"]
-    if len(query) > MOST_QUERY:
-        return b""
-    pairs = parse_qsl(query.decode("latin-1"), encoding="utf-8", errors="replace", max_num_fields=2000)
+    pairs = [] if _too_much(query) else parse_qsl(query.decode("latin-1"), errors="replace")
     return urlencode(pairs).encode()
+
+
+def _too_much(query: bytes) -> str:
+    """Return why a query is not read; empty if it is."""
+    if len(query) > MOST_QUERY:
+        return f"The query has more than {MOST_QUERY:,} bytes."
+    return (
+        f"The query has more than {MOST_PARAMETERS:,} parameters."
+        if query.count(b"&") >= MOST_PARAMETERS
+        else ""
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse import names
 from timelapse.reading.bounds import Bounds, Budget, Budgets
+from timelapse_plugins.inner import TooLargeError
 from timelapse_plugins.refusals import Refused
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class InnerFiles:
             TooLargeError: It is larger than is read here.
         """
         limit = ROUNDS.file_bytes if file.endswith(".parquet") else MOST_MANIFEST
+        if (self._listing.get(file) or 0) > limit:
+            raise TooLargeError(limit)
         answer = self._place.file(self._run.run_id, f"{names.ARTIFACT_FOLDER}/{file}", self._caller, limit)
         if answer.status != 200:
             self.complete = False

@@ -173,7 +173,8 @@ class _Compact:
         if kind == _DOUBLE:
             self.place += 8
         elif kind == _BINARY:
-            self.place += self._varint()
+            length = self._varint()  # which moves the place, too
+            self.place += length
         else:  # lists, sets and maps: no field of a page's header is one
             raise ValueError("a page has no header that can be read")
         return None

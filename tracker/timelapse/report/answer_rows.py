@@ -13,6 +13,7 @@ from timelapse.report.marks import Mark
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from mlflow.entities import Run
 
     from timelapse.report.run_view import RunView
@@ -134,16 +135,16 @@ class AnswerRows:
 
     def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """Return some rows whole, with the columns of `columns`."""
-        found = self.table.take(list(places)).to_pylist()
-        for row, place in zip(found, self.places[list(places)].tolist(), strict=True):
-            sample = self._samples[place]
+        found = self._taken(places).to_pylist()
+        for row, place in zip(found, places, strict=True):
+            sample = self._samples[int(self.places[place])]
             row |= {name: sample.get(name) for name in ASKED}
         return [{name: row[name] for name in self.columns} for row in found]
 
     def bytes_of(self, places: Sequence[int]) -> int:
         """Return about how many bytes some rows have, whole."""
-        asked: int = sum(self._asked_bytes[place] for place in self.places[list(places)].tolist())
-        return int(self.table.take(list(places)).nbytes) + asked
+        asked: int = sum(self._asked_bytes[int(self.places[place])] for place in places)
+        return int(self._taken(places).nbytes) + asked
 
     def counts(self, places: np.ndarray) -> dict[str, dict[str, int]]:
         """Return how many of some rows have each status, class and mark."""
@@ -163,6 +164,11 @@ class AnswerRows:
     def tags(self, place: int) -> list[str]:
         """Return the tags of a row's sample."""
         return list(self._samples[int(self.places[place])].get("tags") or ())
+
+    def _taken(self, places: Sequence[int]) -> pa.Table:
+        import pyarrow as pa
+
+        return self.table.take(pa.array(places, pa.int64()))
 
     def _one_of(self, column: str, values: Collection[Any]) -> np.ndarray:
         import pyarrow as pa
