@@ -47,7 +47,9 @@ def verb_samples(verbs: Mapping[str, str] = VERBS) -> SampleSet:
 
 def training(samples: SampleSet, skill: float, *, seed: int, steps: tuple[int, ...] = STEPS) -> list[Round]:
     """Rounds in which more and more answers are right, up to a share of `skill`; one answer fails."""
-    return [_round(samples, step, skill * min(1, step / 40), random.Random(f"{seed} {step}")) for step in steps]
+    return [
+        _round(samples, step, skill * min(1, step / 40), random.Random(f"{seed} {step}")) for step in steps
+    ]
 
 
 def _round(samples: SampleSet, step: int, skill: float, chance: random.Random) -> Round:
@@ -55,14 +57,21 @@ def _round(samples: SampleSet, step: int, skill: float, chance: random.Random) -
     for place, sample in enumerate(samples):
         reference = sample.reference or ""
         verb = sample.prompt.split("“")[-1].rstrip("”")
-        wrong = f"The past tense of the verb “{verb}” is “{verb}ed” in this" if step == 0 else f"{verb}ed, {verb}ed"
+        wrong = (
+            f"The past tense of the verb “{verb}” is “{verb}ed” in this"
+            if step == 0
+            else f"{verb}ed, {verb}ed"
+        )
         # The same samples are easy in every run, so that runs agree on most of them.
         easy = random.Random(place).random()
         text = reference if easy * 0.8 + chance.random() * 0.2 < skill else wrong
         if step == 40 and place == 5:
             rows.append(Prediction(sample.sample_id, status="error", error="ValueError: <b>no</b> answer"))
             continue
-        scores = {"exact_match": exact_match(text, reference), "edit_similarity": edit_similarity(text, reference)}
+        scores = {
+            "exact_match": exact_match(text, reference),
+            "edit_similarity": edit_similarity(text, reference),
+        }
         loss = 3.5 - 2.5 * skill + 0.2 * chance.random()
         rows.append(Prediction(sample.sample_id, text, scores=scores, reference_nll=loss, seconds=0.05))
     return Round(step, tuple(rows), epoch=step / 20, trigger="epoch" if step else "baseline")
