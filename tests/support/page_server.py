@@ -21,8 +21,8 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import mlflow
-import timelapse_plugins
 
+import timelapse_plugins
 from timelapse import names, report
 from timelapse.analysis.history import split_selector
 from timelapse.config.model import json_schema
@@ -159,7 +159,7 @@ class Data:
 
 
 class PageServer(AbstractContextManager["PageServer"]):
-    """Serves the pages on a free port of 127.0.0.1 while it is open. `asked` holds every path that was asked for."""
+    """Serves the pages on a free port of 127.0.0.1 while it is open; `asked` holds the paths asked for."""
 
     def __init__(self, client: mlflow.MlflowClient) -> None:
         self.asked: list[str] = []

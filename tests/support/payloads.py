@@ -33,7 +33,7 @@ _WHOLE = (
     f"<a href=javascript:{CALL}>x</a>",
     f'<a href="java\tscript:{CALL}">x</a>',
     f"[x](javascript:{CALL})",
-    f"<iframe srcdoc='<script>parent.canary=1</script>'></iframe>",
+    "<iframe srcdoc='<script>parent.canary=1</script>'></iframe>",
     f"<object data='data:text/html,<script>{CALL}</script>'></object>",
     f"<form><button formaction=javascript:{CALL}>x</button></form>",
     f"<meta http-equiv=refresh content='0;url=javascript:{CALL}'>",
