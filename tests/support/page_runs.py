@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 VERBS = {
     "gut": "gutted, gutted", "meet": "met, met", "slink": "slunk, slunk", "forsake": "forsook, forsaken",
-    "rebut": "rebutted, rebutted", "arise": "arose, arisen", "beget": "begot, begotten", "bid": "bade, bidden",
-    "breed": "bred, bred", "cling": "clung, clung", "creep": "crept, crept", "dwell": "dwelt, dwelt",
-    "flee": "fled, fled", "forget": "forgot, forgotten", "grind": "ground, ground", "hew": "hewed, hewn",
-    "kneel": "knelt, knelt", "lead": "led, led", "mow": "mowed, mown", "rend": "rent, rent",
-    "rid": "rid, rid", "seek": "sought, sought", "shear": "sheared, shorn", "shrink": "shrank, shrunk",
-    "smite": "smote, smitten", "strive": "strove, striven", "swell": "swelled, swollen", "thrive": "throve, thriven",
+    "rebut": "rebutted, rebutted", "arise": "arose, arisen", "beget": "begot, begotten",
+    "bid": "bade, bidden", "breed": "bred, bred", "cling": "clung, clung", "creep": "crept, crept",
+    "dwell": "dwelt, dwelt", "flee": "fled, fled", "forget": "forgot, forgotten",
+    "grind": "ground, ground", "hew": "hewed, hewn", "kneel": "knelt, knelt", "lead": "led, led",
+    "mow": "mowed, mown", "rend": "rent, rent", "rid": "rid, rid", "seek": "sought, sought",
+    "shear": "sheared, shorn", "shrink": "shrank, shrunk", "smite": "smote, smitten",
+    "strive": "strove, striven", "swell": "swelled, swollen", "thrive": "throve, thriven",
     "tread": "trod, trodden", "weave": "wove, woven", "weep": "wept, wept", "wring": "wrung, wrung",
 }  # fmt: skip
 
 STEPS = (0, 20, 40, 60)
-HOSTILE = "<script>window.canary = 1</script>"
 
 
 def verb_samples(verbs: Mapping[str, str] = VERBS) -> SampleSet:

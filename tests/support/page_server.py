@@ -21,17 +21,17 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import mlflow
-import timelapse_plugins
 
+import timelapse_plugins
 from timelapse import names, report
 from timelapse.analysis.history import split_selector
 from timelapse.config.model import json_schema
 from timelapse.errors import ConfigError, RunError
 from timelapse.reading.loader import load_rounds
+from timelapse.report.compare_export import comparison_file
 from timelapse.report.compare_view import compare_document, compare_read
 from timelapse.report.config_view import Guess, check_typed
 from timelapse.report.documents import RunInfo
-from timelapse.report.experiment_documents import ExperimentRun, ExperimentRuns, RunTrends
 from timelapse.report.run_view import RunView
 from timelapse.report.state import state
 from timelapse.report.trends import trends
@@ -79,13 +79,15 @@ class Data:
         one = {name: values[0] for name, values in query.items()}
         if parts == ["compare"]:
             return asdict(compare_document(self._compared(query, one)))
+        if parts == ["compare", "export"]:
+            return comparison_file(self._compared(query, one), one["format"])
         if parts == ["config", "schema"]:
             return json_schema()
         if parts == ["config", "check"]:
             told = {name: int(value) for name, value in one.items() if name != "config"}
             return asdict(check_typed(one.get("config", ""), Guess(**told)))
         if parts[0] == "experiments" and parts[2:] == ["runs"]:
-            return self._runs(parts[1], int(one.get("limit", 50)), int(one.get("cursor", 0)))
+            return self._runs(parts[1], one)
         if parts[0] == "runs":
             return self._run(parts[1], parts[2:], query)
         raise RunError("There is no such address.")
@@ -96,23 +98,40 @@ class Data:
         wanted = [one.get(name) for name in ("against", "score", "set")]
         return compare_read(read, query.get("run", []), one.get("round", "best"), *wanted)
 
-    def _runs(self, experiment_id: str, limit: int, start: int) -> Any:
+    def _runs(self, experiment_id: str, one: dict[str, str]) -> Any:
+        limit, start = int(one.get("limit", 50)), int(one.get("cursor", 0))
         found = self._client.search_runs([experiment_id], f"tags.`{names.TAG_SCHEMA}` != ''")
-        runs = [ExperimentRun(self._info(run.info.run_id), _rounds(run)) for run in found]
-        after = start + limit
+        lines = [self._line(run.info.run_id, one.get("sample")) for run in found[start : start + limit]]
+        more = str(start + limit) if len(found) > start + limit else None
         name = self._client.get_experiment(experiment_id).name
-        cursor = str(after) if after < len(runs) else None
-        return asdict(ExperimentRuns(experiment_id, name, runs[start:after], cursor))
+        return {"experiment_id": experiment_id, "experiment": name, "runs": lines, "next_cursor": more}
+
+    def _line(self, run_id: str, sample: str | None) -> Any:
+        view = RunView(self._loaded(run_id))
+        told = trends(view.grid, view.marks)
+        points = zip(view.steps, told.get(view.main_score or "", []), strict=False)
+        rows = [row for row in view.grid.rows.to_pylist() if row["sample_id"] == sample]
+        last = {"step": None, "prediction": None, "problem": "The run has no answer to this sample."}
+        if rows:
+            last = {
+                "step": rows[-1]["step"],
+                "prediction": rows[-1]["prediction"],
+                "problem": rows[-1]["error"],
+            }
+        return {
+            "run": asdict(self._info(run_id)),
+            "rounds": len(view.steps),
+            "main_score": view.main_score,
+            "series": [{"step": step, "value": value} for step, value in points],
+            "learned": told.get("learned", [None])[-1],
+            "forgotten": told.get("forgotten", [None])[-1],
+            "last_text": last if sample else None,
+        }
 
     def _run(self, run_id: str, rest: list[str], query: Query) -> Any:
         view = RunView(self._loaded(run_id))
         if rest == ["overview"]:
             return asdict(view.overview(self._info(run_id)))
-        if rest == ["trends"]:
-            epochs = [each.epoch for each in view.grid.rounds]
-            best = view.overview(self._info(run_id)).best_step
-            told = trends(view.grid, view.marks)
-            return asdict(RunTrends(view.set_name, view.main_score, view.steps, epochs, best, told))
         if rest[:1] == ["samples"]:
             return asdict(view.timeline(rest[1]))
         raise RunError("There is no such address.")
@@ -139,13 +158,8 @@ class Data:
         )
 
 
-def _rounds(run: Any) -> int | None:
-    told = run.data.tags.get(names.TAG_ROUNDS)
-    return int(told) if told else None
-
-
 class PageServer(AbstractContextManager["PageServer"]):
-    """Serves the pages on a free port of 127.0.0.1 while it is open. `asked` holds every path that was asked for."""
+    """Serves the pages on a free port of 127.0.0.1 while it is open; `asked` holds the paths asked for."""
 
     def __init__(self, client: mlflow.MlflowClient) -> None:
         self.asked: list[str] = []
@@ -206,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self._send(json.dumps(problem).encode(), "application/problem+json", HTTPStatus.NOT_FOUND)
             return
-        self._send(json.dumps(found, allow_nan=False).encode(), "application/json")
+        body = found if isinstance(found, bytes) else json.dumps(found, allow_nan=False).encode()
+        self._send(body, "text/csv" if b"run,run_id" in body[:10] else "application/json")
 
     def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         self.send_response(status)

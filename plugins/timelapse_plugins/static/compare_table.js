@@ -94,7 +94,7 @@ const Row = memo(({ row, data, diff, isOpen, update, prefix }) => {
 function Cell({ row, data, diff, at, answer, limit, isOpen, prefix }) {
   const before = diff === 'reference' ? row.reference : diff === 'against' && at !== data.against ? row.answers[data.against]?.text : null;
   const isText = answer?.status === 'ok' && answer.text;
-  return html`<div class="clamp">${isText ? html`<${DiffView} before=${before} after=${answer.text} mode=${before == null ? 'off' : 'words'} limit=${limit}/>`
+  return html`<small class="whose"><${Dot} at=${at}/> ${data.runs[at].label}</small><div class="clamp">${isText ? html`<${DiffView} before=${before} after=${answer.text} mode=${before == null ? 'off' : 'words'} limit=${limit}/>`
     : html`<${NoText} answer=${answer}/>`} ${answer && html`<${Score} answer=${answer} outcome=${row.outcomes[at]}/>`}</div>
     ${isOpen && answer && html`<${More} ...${{ row, data, at, answer, prefix }} />`}`;
 }

@@ -4,8 +4,7 @@ import { html, useEffect, useMemo } from '../report/dom.js';
 import { plural } from '../report/format.js';
 import { api, placeOf } from '../report/source_http.js';
 import { useUrlState } from '../report/url_state.js';
-import { useEach } from './each_loaded.js';
-import { digest, firstPages, lastAnswer, ordered, runTrends } from './experiment_data.js';
+import { firstPages, ordered, sampleOf } from './experiment_data.js';
 import { RunsTable } from './experiment_table.js';
 import { Failure, Loading, useLoaded } from './loading.js';
 import { mount } from './mount.js';
@@ -20,7 +19,7 @@ const { get } = api(prefix);
 function Experiment() {
   const [state, update] = useUrlState(DEFAULTS);
   const pages = Math.max(1, Number.parseInt(state.pages, 10) || 1);
-  const { data, error, isLoading, again } = useLoaded(() => firstPages(get, id, pages), `${id} ${pages}`, isLive);
+  const { data, error, isLoading, again } = useLoaded(() => firstPages(get, id, pages, state.pin), `${pages} ${state.pin}`, isLive);
   useEffect(() => {
     if (data) document.title = `${data.experiment} · runs with predictions · Timelapse`;
   }, [data]);
@@ -52,10 +51,9 @@ function Header({ data, state, update }) {
 function Runs({ data, state, update, pages }) {
   const asked = state.search.trim().toLowerCase();
   const found = data.runs.filter(({ run }) => `${run.name} ${run.run_id} ${run.state.text} ${run.claimed_by ?? ''}`.toLowerCase().includes(asked));
-  const told = useEach(found.map(keyOf), async (key) => digest(await runTrends(get, key.split(' ')[0])));
-  const toldOf = (row) => told.get(keyOf(row))?.data;
-  const pinned = usePinned(state.pin, found, toldOf);
-  const rows = useMemo(() => ordered(found, state.sort, toldOf), [data, asked, state.sort, told]);
+  const rows = useMemo(() => ordered(found, state.sort), [data, asked, state.sort]);
+  const ids = data.runs.map(({ run }) => run.run_id);
+  const { data: sample } = useLoaded(() => sampleOf(get, ids, state.pin), state.pin || null);
   return html`<section class="panel" aria-label="Runs">
     <div class="row filters">
       <label class="search"><span class="sr-only">Search the runs</span>
@@ -64,23 +62,10 @@ function Runs({ data, state, update, pages }) {
       <span class="spacer"></span>
       <${SamplePicker} get=${get} runId=${data.runs[0].run.run_id} pin=${state.pin} choose=${(pin) => update({ pin })}/>
     </div>
-    ${rows.length ? html`<${RunsTable} ...${{ rows, told, keyOf, pinned, state, update, prefix }} />`
+    ${rows.length ? html`<${RunsTable} ...${{ rows, sample, state, update, prefix }} />`
       : html`<div class="empty"><h2>No run has this text</h2><p><button type="button" class="link" onClick=${() => update({ search: '' })}>Show all runs</button></p></div>`}
     ${data.next_cursor && html`<div class="pager"><button type="button" class="button small" onClick=${() => update({ pages: String(pages + 1) })}>Show older runs</button></div>`}
   </section>`;
-}
-
-/** What names a run's numbers: they are asked for again when it has another round, or another state. */
-const keyOf = ({ run, rounds }) => `${run.run_id} ${rounds} ${run.state.kind}`;
-
-/** The pinned sample's last answer by row, or null where none is pinned; `scoreOf` a row decides what it is worth. */
-function usePinned(pin, rows, toldOf) {
-  const keys = pin ? rows.filter(toldOf).map((row) => `${keyOf(row)} ${toldOf(row).score} ${pin}`) : [];
-  const found = useEach(keys, (key) => {
-    const parts = key.split(' ');
-    return lastAnswer(get, parts[0], pin, parts[3]);
-  });
-  return pin ? { of: (row) => toldOf(row) && found.get(`${keyOf(row)} ${toldOf(row).score} ${pin}`), first: keys.map((key) => found.get(key)?.data).find(Boolean) } : null;
 }
 
 function Empty() {

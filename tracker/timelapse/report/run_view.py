@@ -71,7 +71,7 @@ class RunView:
     @cached_property
     def classes(self) -> list[str | None]:
         """The class of each sample, in the order of `grid.sample_ids`."""
-        return [sample_class for sample_class, _step in self._classes()]
+        return [sample_class for sample_class, _step in self._classes]
 
     @cached_property
     def right(self) -> Right | None:

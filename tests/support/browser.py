@@ -1,0 +1,107 @@
+"""A real Chromium for tests, that tells what a page did besides being shown."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+AXE = "TIMELAPSE_TEST_AXE"
+"""Environment variable: the file axe.min.js of the npm package axe-core."""
+SECONDS = 20_000
+
+_WATCH = """
+window.violations = [];
+addEventListener('securitypolicyviolation', (event) => {
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`);
+});
+"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run Debian's Chromium with a fresh profile."""
+    program = shutil.which("chromium")
+    assert program, "Chromium is not installed: run tests/support/install.sh"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watched:
+    """A page, and what went wrong in it."""
+
+    page: Page
+    base: str
+    """The address that all pages lie below."""
+    errors: list[str] = field(default_factory=list)
+    """What the console says of errors, and exceptions that nobody caught."""
+    foreign: list[str] = field(default_factory=list)
+    """Requests to other origins."""
+
+    def go(self, path: str) -> Page:
+        """Open a page below the base."""
+        self.page.goto("about:blank")  # another fragment alone is no other page
+        self.page.goto(self.base + path)
+        return self.page
+
+    def check(self) -> None:
+        """Raise unless nothing went wrong, and no script of a text has run."""
+        assert not self.errors
+        assert not self.foreign
+        assert self.page.evaluate("window.violations ?? []") == []
+        assert self.page.evaluate("window.canary") is None
+
+
+@contextmanager
+def watched(
+    browser: Browser, base: str, *, width: int = 1280, height: int = 900, **settings: Any
+) -> Iterator[Watched]:
+    """Open an empty page in a profile of its own; `settings` are those of Playwright's `new_context`."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+    context.add_init_script(_WATCH)
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    found = Watched(page, base)
+    origin = urlsplit(base)[:2]
+    page.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.errors.append(f"{error}\\n{error.stack}"))
+    page.on("request", lambda request: _note(request.url, origin, found))
+    yield found
+    context.close()
+
+
+def _note(url: str, origin: tuple[str, str], found: Watched) -> None:
+    if not url.startswith(("data:", "blob:", "about:")) and urlsplit(url)[:2] != origin:
+        found.foreign.append(url)
+
+
+def axe_script() -> str | None:
+    """Return axe-core as a script; None where `TIMELAPSE_TEST_AXE` does not name it."""
+    file = os.environ.get(AXE)
+    return Path(file).read_text() if file else None
+
+
+def accessibility_findings(page: Page, script: str) -> list[str]:
+    """Return what axe-core finds serious or critical on a page, with where it is."""
+    page.evaluate(script)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{each['id']} ({each['impact']}): {node['target']} {node['failureSummary']}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
