@@ -1,4 +1,4 @@
-"""The wrapper: what is not ours passes through as if we were not there; MLflow's index page gets one script."""
+"""The wrapper: what is not ours passes through as if we were not there; MLflow's index gets one script."""
 
 from __future__ import annotations
 
@@ -140,7 +140,13 @@ def test_only_what_is_below_our_name_is_ours(path: str, prefix: str, root: str, 
 
 def test_a_websocket_below_our_name_is_closed() -> None:
     inner = page()
-    scope = {"type": "websocket", "path": "/timelapse/live", "headers": [], "root_path": "", "query_string": b""}
+    scope = {
+        "type": "websocket",
+        "path": "/timelapse/live",
+        "headers": [],
+        "root_path": "",
+        "query_string": b"",
+    }
     reply = exchange(wrapped(inner), scope, [{"type": "websocket.connect"}])
     assert [message["type"] for message in reply.messages] == ["websocket.close"]
     assert inner.scopes == []
@@ -148,8 +154,16 @@ def test_a_websocket_below_our_name_is_closed() -> None:
 
 @pytest.mark.parametrize(("prefix", "method"), [("", "GET"), ("", "HEAD"), ("/ml", "GET")])
 def test_the_index_page_gets_one_script(prefix: str, method: str) -> None:
-    inner = page((b"etag", b'"1"'), (b"last-modified", b"now"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"))
-    asks = [("host", "h"), ("if-none-match", '"1"'), ("range", "bytes=0-1"), ("accept-encoding", "gzip"), ("x", "y")]
+    inner = page(
+        (b"etag", b'"1"'), (b"last-modified", b"now"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")
+    )
+    asks = [
+        ("host", "h"),
+        ("if-none-match", '"1"'),
+        ("range", "bytes=0-1"),
+        ("accept-encoding", "gzip"),
+        ("x", "y"),
+    ]
     reply = request(wrapped(inner, prefix=prefix), f"{prefix}/", method=method, headers=asks)
     added = b'<script type="module" src="timelapse/static/'
     content = INDEX if method == "HEAD" else reply.body
