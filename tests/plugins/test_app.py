@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from servers import free_port
 
 from timelapse.errors import ConfigError
@@ -97,6 +98,21 @@ def test_the_factory_says_one_line_and_tells_the_supervisor_to_stop(
         create_app()
     assert stopped.value.code == 3
     assert capsys.readouterr().err.startswith("timelapse: TIMELAPSE_INNER_APP=nobody names no app")
+
+
+@pytest.mark.parametrize(("token", "warned"), [("", True), ("a secret", False)])
+def test_jobs_under_basic_auth_need_a_token(
+    token: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_FLASK_SERVER_SECRET_KEY", raising=False)
+    for name, value in {
+        "_MLFLOW_HUEY_STORAGE_PATH": "/jobs",
+        "_MLFLOW_INTERNAL_GATEWAY_AUTH_TOKEN": token,
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MlflowException, match="A static secret key"):  # of the inner app: it goes no further
+        build_app(ServerSettings(inner_app="basic-auth"))
+    assert ("judges that run as jobs cannot log in" in capsys.readouterr().err) is warned
 
 
 def test_importing_the_module_does_nothing() -> None:
