@@ -69,8 +69,8 @@ def build_app(settings: ServerSettings) -> ASGIApp:
         # `mlflow server` makes this token for its workers and jobs under `--app-name basic-auth` alone.
         _tell(
             "Warning: judges that run as jobs cannot log in to MLflow's gateway, because basic-auth is "
-            f"behind Timelapse: set {_JOBS_TOKEN} to a random secret before `mlflow server`, or turn jobs off with "
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false."
+            f"behind Timelapse: set {_JOBS_TOKEN} to a random secret before `mlflow server`, or turn jobs "
+            "off with MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false."
         )
     return wrap(load_inner(target), settings, remembers=may_remember(target))
 
