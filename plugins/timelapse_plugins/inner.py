@@ -84,6 +84,20 @@ class Inner(Protocol):
         """
         ...  # pragma: no cover
 
+    async def search(self, path: str, question: bytes, caller: Caller, limit: int = MAX_BODY) -> Answer:
+        """Ask as the caller what MLflow tells by POST only, such as `runs/search`: nothing is changed by it.
+
+        Args:
+            path: Such as `/api/2.0/mlflow/runs/search`.
+            question: JSON.
+            caller: Who asks.
+            limit: The most bytes that the body of the answer may have.
+
+        Raises:
+            TooLargeError: It has more.
+        """
+        ...  # pragma: no cover
+
 
 class InProcess:
     """An MLflow app in this process, called without a socket."""
@@ -95,8 +109,25 @@ class InProcess:
         self, path: str, params: Sequence[tuple[str, str]], caller: Caller, limit: int = MAX_BODY
     ) -> Answer:
         """Make a GET request as the caller, see `Inner.get`."""
+        return await self._asked(self._scope(path, params, caller), b"", limit)
+
+    async def search(self, path: str, question: bytes, caller: Caller, limit: int = MAX_BODY) -> Answer:
+        """Ask what MLflow tells by POST only, see `Inner.search`."""
+        scope = self._scope(path, (), caller) | {"method": "POST"}
+        length = str(len(question)).encode()
+        scope["headers"] += [(b"content-type", b"application/json"), (b"content-length", length)]
+        return await self._asked(scope, question, limit)
+
+    async def _asked(self, scope: dict[str, Any], body: bytes, limit: int) -> Answer:
         answer = _Collected(limit)
-        await self._app(self._scope(f"{self._prefix}{path}", params, caller), _no_body, answer.send)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        try:
+            await self._app(scope, receive, answer.send)
+        except* TooLargeError as errors:  # the app's own tasks wrap it
+            raise TooLargeError(limit) from errors
         return answer.whole()
 
     def _scope(self, path: str, params: Sequence[tuple[str, str]], caller: Caller) -> dict[str, Any]:
@@ -106,8 +137,8 @@ class InProcess:
             "http_version": "1.1",
             "method": "GET",
             "scheme": caller.scheme,
-            "path": path,
-            "raw_path": path.encode(),
+            "path": f"{self._prefix}{path}",
+            "raw_path": f"{self._prefix}{path}".encode(),
             "root_path": "",
             "query_string": urlencode(params).encode(),
             "headers": list(caller.headers),
@@ -115,10 +146,6 @@ class InProcess:
             "server": caller.server,
             "state": {},
         }
-
-
-async def _no_body() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 class _Collected:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -39,19 +41,23 @@ class OverHttp:
         self, path: str, params: Sequence[tuple[str, str]], caller: Caller, limit: int = MAX_BODY
     ) -> Answer:
         """Make a GET request as the user of this process, see `Inner.get`; 502 if the server is not there."""
+        return await self._in_thread("GET", path, caller, limit, params=list(params))
+
+    async def search(self, path: str, question: bytes, caller: Caller, limit: int = MAX_BODY) -> Answer:
+        """Ask what MLflow tells by POST only, see `Inner.search`; 502 if the server is not there."""
+        return await self._in_thread("POST", path, caller, limit, json=json.loads(question))
+
+    async def _in_thread(self, method: str, path: str, caller: Caller, limit: int, **told: Any) -> Answer:
         workspace = dict(caller.headers).get(HEADER)
         headers = {HEADER.decode(): workspace.decode("latin-1")} if workspace else {}
-        return await anyio.to_thread.run_sync(
-            self.get_now, path, list(params), headers, limit, limiter=self._limiter
-        )
+        call = partial(self.ask, method, path, headers, limit, **told)
+        return await anyio.to_thread.run_sync(call, limiter=self._limiter)
 
-    def get_now(
-        self, path: str, params: list[tuple[str, str]], headers: dict[str, str], limit: int = MAX_BODY
-    ) -> Answer:
-        """Make a GET request and wait for its answer.
+    def ask(self, method: str, path: str, headers: dict[str, str], limit: int, **told: Any) -> Answer:
+        """Make a request and wait for its answer; `told` is what `requests` takes.
 
         Raises:
-            TooLargeError: Its body has more than `limit` bytes.
+            TooLargeError: The answer's body has more than `limit` bytes.
         """
         from mlflow.exceptions import MlflowException
         from mlflow.utils.credentials import get_default_host_creds
@@ -63,13 +69,13 @@ class OverHttp:
             with http_request(  # type: ignore[no-untyped-call]
                 credentials,
                 path,
-                "GET",
+                method,
                 max_retries=1,
                 raise_on_status=False,
                 extra_headers=headers,
-                params=params,
                 stream=True,
                 allow_redirects=False,
+                **told,
             ) as response:
                 return _read(response, limit)
         except (MlflowException, RequestException) as error:

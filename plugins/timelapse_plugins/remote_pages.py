@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
 from timelapse_plugins.doors import OpenDoors
+from timelapse_plugins.inner import MAX_BODY
 from timelapse_plugins.inner_http import OverHttp
 from timelapse_plugins.permissions import Permissions
 from timelapse_plugins.security import SecurityHeaders
@@ -57,7 +58,8 @@ def check_server(uri: str) -> None:
     Raises:
         RunError: It does not. Says what to do.
     """
-    answer = OverHttp(uri).get_now("/api/2.0/mlflow/experiments/search", [("max_results", "1")], {})
+    path, asked = "/api/2.0/mlflow/experiments/search", {"max_results": "1"}
+    answer = OverHttp(uri).ask("GET", path, {}, MAX_BODY, params=asked)
     place = without_credentials(uri)
     if answer.status in (401, 403):
         raise RunError(
