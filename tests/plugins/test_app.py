@@ -16,6 +16,9 @@ from timelapse.errors import ConfigError
 from timelapse_plugins.app import MLFLOWS_OWN, build_app, create_app, inner_target, load_inner, may_remember
 from timelapse_plugins.settings import ServerSettings, read_settings
 
+# Of MLflow's, when it is first imported.
+pytestmark = pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated")
+
 IMPORTS_NOTHING = """
 import sys
 before = set(sys.modules)
@@ -133,6 +136,8 @@ def test_a_server_that_cannot_start_ends_by_itself(tmp_path: Path, empty_store: 
         store,
     ]
     start += ["--workers", "2", "--host", "127.0.0.1"]
+    # On a slow machine uvicorn takes a worker that is still importing for a dead one.
+    patient = ["--uvicorn-opts", "--timeout-worker-healthcheck 120"]
     quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 
     def run(options: list[str], **environment: str) -> str:
@@ -149,6 +154,6 @@ def test_a_server_that_cannot_start_ends_by_itself(tmp_path: Path, empty_store: 
 
     with ThreadPoolExecutor(2) as together:
         with_gunicorn = together.submit(run, ["--gunicorn-opts", "--timeout 60"])
-        without_key = together.submit(run, [], TIMELAPSE_INNER_APP="basic-auth")
+        without_key = together.submit(run, patient, TIMELAPSE_INNER_APP="basic-auth")
         assert "timelapse: '--app-name timelapse' needs uvicorn" in with_gunicorn.result()
         assert "timelapse: A static secret key needs to be set" in without_key.result()

@@ -131,6 +131,8 @@ def company(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iter
     }
     options = ("--app-name", "timelapse", "--workers", "2", "--enable-workspaces")
     options += ("--artifacts-destination", str(folder / "artifacts"))
+    # On a slow machine uvicorn takes a worker that is still importing for a dead one.
+    options += ("--uvicorn-opts", "--timeout-worker-healthcheck 120")
     with MlflowServer(folder, *options, environment=environment) as server:
         found = Company(server)
         for user in USERS:

@@ -39,24 +39,23 @@ def ui(tracking_uri: str | None, port: int | None, no_browser: bool) -> None:
         raise RunError(
             "`timelapse ui` shows MLflow's own stores and servers; Databricks has pages of its own."
         )
-    listener = listen(port)
 
     def announce(address: str) -> None:
         click.echo(f"Timelapse: {address}\nCtrl+C ends it.")
         if not no_browser and sys.stdout.isatty():
             click.launch(address)
 
-    if uri.startswith(("http://", "https://")):
-        from timelapse_plugins.remote_pages import check_server, first_page, serve_remote
+    with listen(port) as listener:
+        if uri.startswith(("http://", "https://")):
+            from timelapse_plugins.remote_pages import check_server, first_page, serve_remote
 
-        check_server(uri)
-        serve_remote(uri, listener, first_page(uri), announce)
-        return
+            check_server(uri)
+            serve_remote(uri, listener, first_page(uri), announce)
+            return
+        chosen: int = listener.getsockname()[1]  # MLflow opens it anew
     from timelapse_plugins.local_server import check_store, serve_local
 
     check_store(uri)
-    chosen: int = listener.getsockname()[1]
-    listener.close()  # MLflow opens it anew
     sys.exit(serve_local(uri, chosen, announce))
 
 
