@@ -6,6 +6,7 @@ it does nothing.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType
@@ -25,6 +26,10 @@ OURS = "timelapse"
 MLFLOWS_OWN = "mlflow.server.fastapi_app:app"
 """What `mlflow server` serves without `--app-name`."""
 
+_BASIC_AUTH = "mlflow.server.auth:create_app"
+_JOBS = "_MLFLOW_HUEY_STORAGE_PATH"
+_JOBS_TOKEN = "_MLFLOW_INTERNAL_GATEWAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
+
 _STARTUP_FAILURE = 3
 """The exit status by which a worker tells uvicorn and gunicorn not to start it again."""
 
@@ -42,7 +47,7 @@ def create_app() -> ASGIApp:
     try:
         return build_app(read_settings())
     except (TimelapseError, MlflowException) as error:
-        print(f"timelapse: {error}", file=sys.stderr, flush=True)  # noqa: T201 - for who started the server
+        _tell(str(error))
         raise SystemExit(_STARTUP_FAILURE) from None
 
 
@@ -60,6 +65,13 @@ def build_app(settings: ServerSettings) -> ASGIApp:
     from timelapse_plugins.wrapper import wrap
 
     target = inner_target(settings.inner_app)
+    if target == _BASIC_AUTH and os.environ.get(_JOBS) and not os.environ.get(_JOBS_TOKEN):
+        # `mlflow server` makes this token for its workers and jobs under `--app-name basic-auth` alone.
+        _tell(
+            "Warning: judges that run as jobs cannot log in to MLflow's gateway, because basic-auth is "
+            f"behind Timelapse: set {_JOBS_TOKEN} to a random secret before `mlflow server`, or turn jobs "
+            "off with MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false."
+        )
     return wrap(load_inner(target), settings, remembers=may_remember(target))
 
 
@@ -110,9 +122,13 @@ def may_remember(target: str) -> bool:
     """
     if target == MLFLOWS_OWN:
         return True
-    if target != "mlflow.server.auth:create_app":
+    if target != _BASIC_AUTH:
         return False
     from mlflow.server.auth import auth_config
     from mlflow.server.auth.config import DEFAULT_AUTHORIZATION_FUNCTION
 
     return bool(auth_config.authorization_function == DEFAULT_AUTHORIZATION_FUNCTION)
+
+
+def _tell(text: str) -> None:
+    print(f"timelapse: {text}", file=sys.stderr, flush=True)  # noqa: T201 - for who started the server

@@ -109,11 +109,11 @@ class InProcess:
         self, path: str, params: Sequence[tuple[str, str]], caller: Caller, limit: int = MAX_BODY
     ) -> Answer:
         """Make a GET request as the caller, see `Inner.get`."""
-        return await self._asked(self._scope(f"{self._prefix}{path}", params, caller), b"", limit)
+        return await self._asked(self._scope(path, params, caller), b"", limit)
 
     async def search(self, path: str, question: bytes, caller: Caller, limit: int = MAX_BODY) -> Answer:
         """Ask what MLflow tells by POST only, see `Inner.search`."""
-        scope = self._scope(f"{self._prefix}{path}", (), caller) | {"method": "POST"}
+        scope = self._scope(path, (), caller) | {"method": "POST"}
         length = str(len(question)).encode()
         scope["headers"] += [(b"content-type", b"application/json"), (b"content-length", length)]
         return await self._asked(scope, question, limit)
@@ -137,8 +137,8 @@ class InProcess:
             "http_version": "1.1",
             "method": "GET",
             "scheme": caller.scheme,
-            "path": path,
-            "raw_path": path.encode(),
+            "path": f"{self._prefix}{path}",
+            "raw_path": f"{self._prefix}{path}".encode(),
             "root_path": "",
             "query_string": urlencode(params).encode(),
             "headers": list(caller.headers),

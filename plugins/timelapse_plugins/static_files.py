@@ -67,6 +67,9 @@ class StaticFiles:
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
     def respond(self, name: str, request: Request) -> Response:
         """Return the answer to a request for a file, whose name may begin with a version."""
         version, _, rest = name.partition("/")

@@ -1,0 +1,259 @@
+"""Our additions to MLflow's own pages, in a real browser: a smoke test for each version of MLflow."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import mlflow
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from servers import MlflowServer
+
+from timelapse import names
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000
+SUMMARY = re.compile(r"/timelapse/api/v1/runs/[^/?]+(\?.*)?$")
+
+
+@dataclass(frozen=True)
+class Place:
+    server: MlflowServer
+    experiment_id: str
+    runs: tuple[str, str]
+
+    def address(self, route: str) -> str:
+        return f"{self.server.uri}/#/experiments/{self.experiment_id}{route}"
+
+    @property
+    def run_page(self) -> str:
+        return self.address(f"/runs/{self.runs[0]}")
+
+    @property
+    def compare_page(self) -> str:
+        runs, experiments = quote(json.dumps(self.runs)), quote(json.dumps([self.experiment_id]))
+        return f"{self.server.uri}/#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("tab")
+    shutil.copy(empty_store, folder / "server.db")
+    options = ("--app-name", "timelapse", "--artifacts-destination", str(folder / "artifacts"))
+    with MlflowServer(folder, *options) as server:
+        client = mlflow.MlflowClient(tracking_uri=server.uri)
+        experiment = client.create_experiment("verbs")
+        runs = [
+            client.create_run(experiment, tags={names.TAG_SCHEMA: "1"}, run_name=name).info.run_id
+            for name in ("first", "second")
+        ]
+        for run_id in runs:
+            client.set_terminated(run_id)
+        yield Place(server, experiment, (runs[0], runs[1]))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+def panel_address(page: Page) -> str:
+    frame = page.frame_locator("#timelapse-panel iframe")
+    expect(frame.locator("#app")).to_be_attached()
+    return page.frames[1].url
+
+
+def test_the_tab_opens_our_page_below_mlflows_tabs(page: Page, place: Place) -> None:
+    page.goto(place.run_page)
+    tab = page.get_by_role("tab", name="Predictions")
+    expect(tab).to_have_attribute("aria-selected", "false")
+    tab.click()
+    panel = page.locator("#timelapse-panel")
+    expect(panel).to_be_visible()
+    expect(tab).to_have_attribute("aria-selected", "true")
+    expect(panel).to_have_attribute("role", "tabpanel")
+    assert panel_address(page) == f"{place.server.uri}/timelapse/runs/{place.runs[0]}?theme=light"
+    box, tabs, main = panel.bounding_box(), tab.bounding_box(), page.locator("main").bounding_box()
+    assert box
+    assert tabs
+    assert main
+    assert box["y"] >= tabs["y"] + tabs["height"] - 1, "MLflow's tabs stay in sight"
+    assert box["x"] == pytest.approx(main["x"])
+    assert box["width"] == pytest.approx(main["width"])
+    assert box["height"] > 400
+
+
+def test_back_forward_and_other_tabs_close_and_open_it(page: Page, place: Place) -> None:
+    page.goto(place.run_page)
+    tab, panel = page.get_by_role("tab", name="Predictions"), page.locator("#timelapse-panel")
+    tab.click()
+    expect(panel).to_be_visible()
+    page.go_back()
+    expect(panel).to_be_hidden()
+    expect(tab).to_have_attribute("aria-selected", "false")
+    page.go_forward()
+    expect(panel).to_be_visible()
+    page.get_by_role("tab", name="Overview").click()
+    expect(panel).to_be_hidden()
+    expect(page.get_by_text("About this run")).to_be_visible()
+    tab.click()
+    page.get_by_role("tab", name="Artifacts").click()
+    expect(panel).to_be_hidden()
+    assert page.url.endswith("/artifacts")
+    expect(tab).to_be_visible()
+    expect(page.locator("#timelapse-tab")).to_have_count(1)
+
+
+def test_an_address_with_the_open_tab_can_be_pasted(page: Page, place: Place) -> None:
+    page.goto(f"{place.run_page}?predictions=1")
+    expect(page.locator("#timelapse-panel")).to_be_visible()
+    page.goto(place.address(f"/runs/{place.runs[1]}?predictions=1"))
+    expect(page.get_by_role("heading", name="second")).to_be_visible()
+    page.wait_for_function(
+        f"document.querySelector('#timelapse-panel iframe').contentWindow.location.href"
+        f".includes('{place.runs[1]}')"
+    )
+
+
+def test_the_keyboard_reaches_the_tab_and_the_panel(page: Page, place: Place) -> None:
+    page.goto(place.run_page)
+    tab = page.get_by_role("tab", name="Predictions")
+    tab.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#timelapse-panel")).to_be_visible()
+    panel_address(page)
+    page.keyboard.press("Tab")
+    expect(page.locator("#timelapse-panel iframe")).to_be_focused()
+
+
+def test_it_follows_mlflows_theme(page: Page, place: Place) -> None:
+    page.goto(place.server.uri)
+    page.evaluate("localStorage.setItem('_mlflow_dark_mode_toggle_enabled', 'true')")
+    page.goto(f"{place.run_page}?predictions=1")
+    page.reload()
+    expect(page.locator("body.dark-mode #timelapse-panel")).to_be_visible()
+    assert panel_address(page).endswith("?theme=dark")
+    page.frames[1].evaluate("addEventListener('message', event => { window.told = event.data.theme })")
+    page.evaluate("document.body.classList.remove('dark-mode')")
+    page.frames[1].wait_for_function("window.told === 'light'")
+
+
+def test_links_out_of_our_page_leave_the_panel(page: Page, place: Place) -> None:
+    page.goto(f"{place.run_page}?predictions=1")
+    panel_address(page)
+    page.frames[1].evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<a id=out href=\"/#/experiments\">MLflow</a>')"
+    )
+    page.frame_locator("#timelapse-panel iframe").locator("#out").click()
+    page.wait_for_url("**/#/experiments")
+    expect(page.locator("#timelapse-panel")).to_be_hidden()
+    assert page.evaluate("window.top === window")
+
+
+def test_the_compare_page_has_a_button(page: Page, place: Place) -> None:
+    page.goto(place.compare_page)
+    link = page.get_by_role("link", name="Compare predictions")
+    expect(link).to_have_attribute(
+        "href", f"{place.server.uri}/timelapse/compare?run={place.runs[0]}&run={place.runs[1]}"
+    )
+    expect(link).to_be_visible()
+
+
+def test_the_sidebar_has_an_entry(page: Page, place: Place) -> None:
+    page.goto(place.address("/runs"))
+    entry = page.locator("aside nav").get_by_role("link", name="Predictions")
+    expect(entry).to_have_attribute("href", f"{place.server.uri}/timelapse/experiments/{place.experiment_id}")
+    neighbour = page.locator("aside nav").get_by_role("link", name="Prompts")
+    colours = [link.evaluate("node => getComputedStyle(node).color") for link in (entry, neighbour)]
+    assert colours[0] == colours[1]
+    page.goto(place.server.uri)
+    expect(entry).to_have_count(0)
+
+
+def test_a_workspace_goes_along(page: Page, place: Place) -> None:
+    page.goto(f"{place.run_page}?workspace=team&predictions=1")
+    entry = page.locator("#timelapse-entry a")
+    expect(entry).to_have_attribute(
+        "href", f"{place.server.uri}/timelapse/experiments/{place.experiment_id}?workspace=team"
+    )
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("not_started", False), ("finished", True)])
+def test_runs_without_predictions_have_no_tab(page: Page, place: Place, kind: str, shown: bool) -> None:
+    told = {"run": {"status": "FINISHED", "state": {"kind": kind, "text": ""}}, "rounds": None}
+    page.route(SUMMARY, lambda route: route.fulfill(json=told))
+    with page.expect_response(SUMMARY):
+        page.goto(place.run_page)
+    expect(page.get_by_role("tab", name="Artifacts")).to_be_visible()
+    expect(page.get_by_role("tab", name="Predictions")).to_have_count(int(shown))
+
+
+def altered(page: Page, before: str, after: str) -> None:
+    """Serve MLflow's index page with something replaced."""
+
+    def answer(route: Route) -> None:
+        found = route.fetch()
+        text = found.text().replace(before, after)
+        assert text != found.text()
+        route.fulfill(status=200, content_type="text/html", body=text)
+
+    page.route(re.compile(r"/$"), answer)
+
+
+def test_where_frames_are_forbidden_the_tab_is_a_link(page: Page, place: Place) -> None:
+    altered(page, 'id="timelapse-script"', 'id="timelapse-script" data-frames="no"')
+    page.goto(place.run_page)
+    tab = page.get_by_role("tab", name="Predictions")
+    expect(tab).to_have_attribute("href", f"{place.server.uri}/timelapse/runs/{place.runs[0]}")
+    tab.click()
+    page.wait_for_url("**/timelapse/runs/*")
+
+
+def test_without_the_known_places_there_is_a_link_in_the_corner(page: Page, place: Place) -> None:
+    page.route(
+        "**/mlflow_additions.js",
+        lambda route: route.fulfill(
+            content_type="text/javascript",
+            body=route.fetch()
+            .text()
+            .replace("mlflow.run-page.view-mode-switch", "elsewhere")
+            .replace("PATIENCE_MS = 8000", "PATIENCE_MS = 100"),
+        ),
+    )
+    page.goto(place.run_page)
+    link = page.locator("#timelapse-corner")
+    expect(link).to_have_text("Predictions")
+    expect(link).to_have_attribute("href", f"{place.server.uri}/timelapse/runs/{place.runs[0]}")
+    page.goto(place.server.uri)
+    expect(link).to_have_count(0)
