@@ -3,11 +3,11 @@
 import { cx, html, memo } from './dom.js';
 import { DiffView } from './diff_view.js';
 import { count, label } from './format.js';
-import { MARK } from './run_model.js';
+import { MARK, columnOf } from './run_model.js';
 
 const LIMIT = 600; // characters of a text that a row looks at: it has a few lines
 const CHARACTERS_A_LINE = 26;
-const CLASSES = { always_right: 'info', learned: 'good', forgotten: 'bad', oscillating: 'warn', never: '' };
+const CLASSES = { __proto__: null, always_right: 'info', learned: 'good', forgotten: 'bad', oscillating: 'warn', never: '' };
 const FLAGS = ['truncated', 'empty', 'loop', 'echo', 'length_drift', 'script_switch'];
 
 export const AnswerRow = memo(({ columns, place, numbers, ...row }) => {
@@ -27,7 +27,7 @@ const CELLS = {
   reference: ({ item }) => html`<span class="text clip" dir="auto">${item.sample.reference}</span>`,
   prediction: prediction,
   score: (_row, _column, value) => value,
-  column: ({ item }, { name }) => html`<span class="text clip" dir="auto">${shown(item.sample.metadata[name])}</span>`,
+  column: ({ item }, { name }) => html`<span class="text clip" dir="auto">${shown(columnOf(item.sample, name))}</span>`,
   class: notes,
 };
 

@@ -1,6 +1,8 @@
 // Numbers, steps and names, as people read them. No number is shown as a dash.
 
+// Tables that are asked for names from elsewhere have no prototype: `__proto__` and `constructor` are not in them.
 const NAMES = {
+  __proto__: null,
   exact_match: 'Exact match', normalised_match: 'Normalised match', chrf: 'chrF', bleu: 'BLEU', rouge_l: 'ROUGE-L',
   token_f1: 'Token F1', reference_nll: 'Reference NLL', mean_logprob: 'Mean log-probability', json_valid: 'Valid JSON',
   always_right: 'Always right', learned: 'Learned', forgotten: 'Forgotten', oscillating: 'Oscillating', never: 'Never right',

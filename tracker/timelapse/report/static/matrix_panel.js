@@ -6,7 +6,7 @@ import { bounds, cellColours, layout, lineAt, paint } from './matrix_paint.js';
 import { grouped, keptLanes } from './run_model.js';
 import { onTheme } from './theme.js';
 
-const MEASURED = { reference_nll: { higher_is_better: false }, mean_logprob: { higher_is_better: true } };
+const MEASURED = { __proto__: null, reference_nll: { higher_is_better: false }, mean_logprob: { higher_is_better: true } };
 
 export const MatrixPanel = memo((props) => {
   const { model, view, update, score, scores, matrices } = props;

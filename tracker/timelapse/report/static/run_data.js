@@ -44,13 +44,13 @@ const isPassing = (error) => error.status === 0 || error.status >= 500;
 
 /** The matrices of the named scores that have come so far, by name; those of a live run are fetched anew with each round. */
 export function useMatrices(source, chosen, model, scores) {
-  const [matrices, setMatrices] = useState({});
+  const [matrices, setMatrices] = useState({ __proto__: null });
   const names = scores.join();
   useEffect(() => {
     let isOver = false;
     for (const name of scores) {
       source.matrix(name, chosen).then(
-        (matrix) => isOver || setMatrices((before) => ({ ...before, [name]: matrix })),
+        (matrix) => isOver || setMatrices((before) => ({ __proto__: null, ...before, [name]: matrix })),
         () => {}, // the page is whole without it: its cells stay empty, and a live run asks again
       );
     }

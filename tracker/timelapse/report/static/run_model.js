@@ -4,6 +4,7 @@ import { roundLabel } from './format.js';
 
 /** The bits of a mark; see report/marks.py. */
 export const MARK = {
+  __proto__: null,
   ok: 1, failed: 2, skipped: 4, right: 8, wrong: 16, changed: 32, learned: 64, forgotten: 128, truncated: 256, empty: 512,
   loop: 1024, echo: 2048, length_drift: 4096, script_switch: 8192, invalid: 16384,
 };
@@ -56,18 +57,23 @@ function tagsOf(samples) {
   return [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one)).slice(0, MOST_TAGS);
 }
 
-/** The samples' other columns: `{name, values, isNumber}`, values (as texts) by how often they occur. */
+/** The samples' other columns: `{name, values}`, values (as texts) by how often they occur. */
 function columnsOf(samples) {
   const names = [...new Set(samples.flatMap((sample) => Object.keys(sample.metadata)))];
   return names.map((name) => {
     const counts = new Map();
-    for (const { metadata } of samples) {
-      if (metadata[name] != null) counts.set(String(metadata[name]), (counts.get(String(metadata[name])) ?? 0) + 1);
+    for (const sample of samples) {
+      const value = columnOf(sample, name);
+      if (value != null) counts.set(String(value), (counts.get(String(value)) ?? 0) + 1);
     }
     const values = [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one));
-    const isNumber = samples.every(({ metadata }) => metadata[name] == null || typeof metadata[name] === 'number');
-    return { name, values, isNumber };
+    return { name, values };
   });
+}
+
+/** A sample's value in one of its other columns; null where it has none. */
+export function columnOf(sample, name) {
+  return Object.hasOwn(sample.metadata, name) ? sample.metadata[name] : null;
 }
 
 /** The round (its index) that a step names; the last one for none, or for one that is not there. */
@@ -83,7 +89,7 @@ export function keptLanes(model, { tag, where }) {
   if (!tag.length && !asked.length) return model.lanes;
   return model.lanes.filter(({ sample }) =>
     tag.every((each) => sample.tags.includes(each))
-    && asked.every(([name, value]) => String(sample.metadata[name] ?? '') === value));
+    && asked.every(([name, value]) => String(columnOf(sample, name) ?? '') === value));
 }
 
 /** Those of the lanes that are shown at a round: with all the marks of `filter`, and in `found` if that is a set. */
@@ -130,8 +136,9 @@ function sortKey(name, round, matrices) {
     const values = matrices[name.slice(6)]?.values;
     return values && (({ lane }) => values[lane]?.[round]);
   }
-  if (name.startsWith('@')) return ({ sample }) => sample.metadata[name.slice(1)];
+  if (name.startsWith('@')) return ({ sample }) => columnOf(sample, name.slice(1));
   return {
+    __proto__: null,
     index: ({ sample }) => sample.index,
     prompt: ({ sample }) => sample.prompt,
     reference: ({ sample }) => sample.reference,
@@ -155,6 +162,6 @@ export function grouped(lanes, by) {
 function groupOf(sample, by) {
   if (by === 'class') return sample.sample_class;
   if (by === 'tag') return sample.tags.join(', ');
-  const value = sample.metadata[by.slice(1)];
+  const value = columnOf(sample, by.slice(1));
   return value == null ? null : String(value);
 }

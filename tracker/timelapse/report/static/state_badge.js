@@ -3,6 +3,7 @@
 import { html } from './dom.js';
 
 const LOOKS = {
+  __proto__: null,
   live: 'live info', finished: 'good', degraded: 'warn', failed: 'bad', killed: 'bad', disabled: '', not_started: '',
 };
 

@@ -6,8 +6,8 @@ import { DiffView } from './diff_view.js';
 import { label, number, plural, roundLabel } from './format.js';
 import { useTimeline } from './run_data.js';
 
-const TABS = { '': 'Answers', question: 'Question', raw: 'Raw prompt' };
-const VS = { previous: 'previous round', reference: 'reference', base: 'base', off: null };
+const TABS = { __proto__: null, '': 'Answers', question: 'Question', raw: 'Raw prompt' };
+const VS = { __proto__: null, previous: 'previous round', reference: 'reference', base: 'base', off: null };
 
 export const TimelinePanel = memo(({ source, chosen, model, round, goTo, vs, tab, selected, update }) => {
   const { timeline, error } = useTimeline(source, chosen, model, selected?.sample.sample_id ?? null);
@@ -79,7 +79,7 @@ function answerLines({ sample, rounds }, vs, generation) {
   return rounds.map(({ step, answers }) => {
     const row = answers.find((each) => (each.generation ?? 0) === generation) ?? null;
     const text = row?.prediction == null ? null : pretty(row.prediction);
-    const against = { previous: before, base, reference: sample.reference == null ? null : pretty(sample.reference) }[vs] ?? null;
+    const against = { __proto__: null, previous: before, base, reference: sample.reference == null ? null : pretty(sample.reference) }[vs] ?? null;
     const isSame = text != null && text === before;
     if (text != null) {
       before = text;
