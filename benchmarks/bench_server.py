@@ -1,7 +1,7 @@
 """How fast does the server plugin answer, next to MLflow itself? And does it bear fifty viewers?
 
-Starts real servers (sqlite, files) on 127.0.0.1: `mlflow server --app-name timelapse`, and MLflow's own without
-it; asks both in turn, many times, and prints medians and ratios of the same run:
+Starts real servers (sqlite, files) on 127.0.0.1: `mlflow server --app-name timelapse`, and MLflow's own
+without it; asks both in turn, many times, and prints medians and ratios of the same run:
 
     python benchmarks/bench_server.py --rounds 100 --samples 1000
 
@@ -159,7 +159,7 @@ def viewers(server: Server, uri: str, run_id: str, seconds: float, count: int = 
         thread.join()
     after = memory(server.process.pid)
     print(
-        f"{count} viewers for {seconds:g} s: {asked[0]:,} answers, {len(wrong)} errors; the server's memory: ",
+        f"{count} viewers for {seconds:g} s: {asked[0]:,} answers, {len(wrong)} errors; server memory: ",
         end="",
     )
     print(f"{before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after")
