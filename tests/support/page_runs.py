@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from payloads import payloads
 from stored_runs import finished_files, round_files, store_run
 
 from timelapse import Prediction, Round, Sample, SampleSet, names
@@ -96,3 +97,48 @@ def three_trainings(client: mlflow.MlflowClient, experiment_id: str) -> dict[str
         name: store_training(client, experiment_id, name, samples, training(samples, skill, seed=place))
         for place, (name, skill) in enumerate(skills.items())
     }
+
+
+def live_training(client: mlflow.MlflowClient, experiment_id: str) -> str:
+    """Store a training that has not ended."""
+    samples = verb_samples()
+    rounds = training(samples, 0.5, seed=9, steps=(0, 20))
+    run_id = store_training(client, experiment_id, "still-training", samples, rounds)
+    client.set_tag(run_id, names.TAG_STATUS, "live")
+    client.delete_tag(run_id, names.TAG_MANIFEST)
+    client.update_run(run_id, "RUNNING")
+    return run_id
+
+
+def hostile_pair(client: mlflow.MlflowClient, experiment_id: str) -> tuple[str, str]:
+    """Store two runs in which every text of a model, a file or a user is a payload."""
+    texts = payloads()
+    samples = SampleSet(
+        tuple(
+            Sample(
+                ({"role": "user", "content": text},),
+                reference=texts[-place],
+                tags=(text[:60],),
+                metadata={text[:40]: text},
+            )
+            for place, text in enumerate(texts)
+        )
+    )
+    stored = []
+    for shift in (1, 2):
+        rows = [
+            Prediction(
+                sample.sample_id,
+                texts[(place + shift) % len(texts)],
+                scores={"exact_match": float(place % shift)},
+            )
+            for place, sample in enumerate(samples)
+        ]
+        rows[0] = Prediction(samples[0].sample_id, status="error", error=texts[0])
+        name = f"{texts[shift]} {shift}"
+        stored.append(
+            store_training(
+                client, experiment_id, name, samples, [Round(0, tuple(rows)), Round(9, tuple(rows))]
+            )
+        )
+    return stored[0], stored[1]

@@ -49,11 +49,19 @@ const said = (text) => (text ?? '').split('`').map((part, at) => (at % 2 ? html`
 const shown = (value) => (value === undefined || value === null ? '' : typeof value === 'string' ? value : JSON.stringify(value));
 const usual = (field) => (field.usual === null ? '' : `default: ${shown(field.usual)}`);
 
+/** What is being typed, until the value behind it changes: `[text, setText]`. */
+function useDraft(told) {
+  const [text, setText] = useState(told);
+  useEffect(() => setText(told), [told]);
+  return [text, setText];
+}
+
 function Typed({ field, value, about, give }) {
+  const [text, setText] = useDraft(shown(value));
   const isNumber = field.kind === 'number';
   const read = (text) => (text === '' ? undefined : isNumber && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text.trim()) ? Number(text) : text);
   return html`<input class="input" ...${about} type="text" inputmode=${isNumber ? 'decimal' : undefined} spellcheck="false" autocomplete="off"
-    placeholder=${usual(field)} value=${shown(value)} onChange=${(event) => give(read(event.target.value))}/>`;
+    placeholder=${usual(field)} value=${text} onInput=${(event) => setText(event.target.value)} onChange=${(event) => give(read(event.target.value))}/>`;
 }
 
 function Choice({ field, value, about, give }) {
@@ -68,15 +76,9 @@ function Choice({ field, value, about, give }) {
 
 /** A list or a block, written as JSON. */
 function Json({ field, value, about, give }) {
-  const told = value === undefined ? '' : JSON.stringify(value);
-  const [text, setText] = useState(told);
+  const [text, setText] = useDraft(value === undefined ? '' : JSON.stringify(value));
   const [wrong, setWrong] = useState(false);
-  useEffect(() => {
-    setText(told);
-    setWrong(false);
-  }, [told]);
   const read = (typed) => {
-    setText(typed);
     try {
       give(typed.trim() === '' ? undefined : JSON.parse(typed));
       setWrong(false);
@@ -85,6 +87,6 @@ function Json({ field, value, about, give }) {
     }
   };
   return html`<input class="input mono" ...${about} aria-invalid=${wrong ? 'true' : about['aria-invalid']} type="text" spellcheck="false" autocomplete="off"
-    placeholder=${usual(field) || 'as JSON'} value=${text} onChange=${(event) => read(event.target.value)}/>
+    placeholder=${usual(field) || 'as JSON'} value=${text} onInput=${(event) => setText(event.target.value)} onChange=${(event) => read(event.target.value)}/>
     ${wrong && html`<span class="error" role="alert">expected JSON, such as ${field.usual && Object.keys(field.usual).length ? JSON.stringify(field.usual) : '["name"] or {"name": 1}'}</span>`}`;
 }

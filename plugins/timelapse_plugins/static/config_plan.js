@@ -17,7 +17,7 @@ export function Plan({ plan, state, update }) {
     <header><h2 id="plan">Plan and cost</h2><small>an estimate; <code>timelapse config plan --probe</code> counts and measures</small></header>
     <div class="body stack">
       <div class="guesses">${Object.entries({ ...GUESSES, ...SPEEDS }).map(([name, [usual, text]]) => html`<label class="guess"><span>${text}</span>
-        <input class="input" type="number" min="1" max="1000000000" step="any" placeholder=${usual || 'unknown'} value=${state[name]} onChange=${(event) => update({ [name]: event.target.value })}/></label>`)}</div>
+        <input class="input" type="number" min="1" max="1000000000" step="any" placeholder=${usual || 'unknown'} value=${state[name]} onInput=${(event) => update({ [name]: event.target.value })}/></label>`)}</div>
       ${plan ? html`<${Cost} plan=${plan} state=${state}/><${Rounds} plan=${plan}/>` : html`<p class="muted">There is a plan when nothing is wrong.</p>`}
     </div>
   </section>`;

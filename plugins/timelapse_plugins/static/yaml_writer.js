@@ -39,9 +39,9 @@ function scalar(value, indent) {
   return lines(value, indent) ?? text(value);
 }
 
-/** `1e-7` is text in YAML 1.1: it wants a point and a sign. */
+/** `1e-7` is text in YAML 1.1: it wants a point and a sign. A whole number that is too large to be exact is no integer. */
 function number(value) {
-  const told = String(value);
+  const told = Math.abs(value) > Number.MAX_SAFE_INTEGER ? value.toExponential() : String(value);
   if (!told.includes('e')) return told;
   const [digits, exponent] = told.split('e');
   return `${digits.includes('.') ? digits : `${digits}.0`}e${/^[+-]/.test(exponent) ? exponent : `+${exponent}`}`;
