@@ -33,7 +33,7 @@ _STYLES = ("report/timelapse.css", "report/vendor/uplot.css")
 _OURS = (*_STYLES, "plugin/pages.css")
 
 PAGES = (
-    Page("/runs/{run_id}", "Predictions", "report/run_page.js", _STYLES),
+    Page("/runs/{run_id}", "Predictions", "report/run_page.js", (*_STYLES, "report/run_page.css")),
     Page("/compare", "Compare predictions", "plugin/compare-page.js", _OURS),
     Page("/experiments/{experiment_id}", "Runs with predictions", "plugin/experiment-page.js", _OURS),
     Page("/config", "Configuration", "plugin/config-page.js", _OURS),
