@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test test-faults bench-write bench-read bench-score bench-generate check format picture clean
+.PHONY: help demo test test-faults bench-write bench-read bench-score bench-generate bench-server screenshots check format picture clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,6 +35,9 @@ bench-score: $(VENV)/.dev ## What judging a round costs (2 minutes)
 bench-generate: $(VENV)/.training $(VENV)/.dev ## How fast a round is answered, against model.generate (8 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_generate.py $(ARGS)
 
+bench-server: $(VENV)/.dev ## How fast the server plugin answers, next to MLflow itself (5 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_server.py $(ARGS)
+
 check: $(VENV)/.dev ## Lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +50,9 @@ format: $(VENV)/.dev ## Format the code
 
 picture: $(VENV)/.training ## Draw docs/demo.svg from the run of the demo
 	$(BIN)/python docs/picture.py
+
+screenshots: $(VENV)/.dev ## Take the pictures of the pages in docs/ from the run of the demo
+	$(BIN)/python docs/screenshots.py
 
 clean: ## Remove the virtual environments and what the demo made
 	rm -rf $(VENV) $(VENV)-trackio demo-output
