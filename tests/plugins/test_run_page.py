@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -488,3 +489,22 @@ def test_a_page_without_rounds_or_run_says_why(browser: Browser) -> None:
         seen.page.reload()
         seen.page.wait_for_selector("[role=alert]:has-text('MLflow is away.')")
     seen.page.close()
+
+
+@pytest.mark.skipif("TIMELAPSE_TEST_AXE" not in os.environ, reason="TIMELAPSE_TEST_AXE names no axe.min.js")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nobody_is_shut_out(browser: Browser, report: str, theme: str) -> None:
+    script = "axe.run().then((found) => found.violations.map(({impact, id}) => `${impact} ${id}`))"
+    context = browser.new_context(bypass_csp=True, color_scheme=theme)  # type: ignore[arg-type]
+    page = context.new_page()
+    for view in (
+        "#sample=4&step=10&filter=invalid",
+        "#sample=1&tab=question&group=class",
+        "#sample=1&tab=raw",
+    ):
+        page.goto(f"{report}?{view[-3:]}{view}")
+        page.wait_for_selector(".window .tr")
+        page.wait_for_selector(".timeline .body")
+        page.add_script_tag(path=os.environ["TIMELAPSE_TEST_AXE"])
+        assert page.evaluate(script) == [], view
+    context.close()

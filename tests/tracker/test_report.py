@@ -117,9 +117,8 @@ def test_what_does_not_fit_is_left_out_and_named() -> None:
 
 def test_no_text_ends_the_element_that_holds_it() -> None:
     name = "</title></script><script>"
-    samples = SampleSet(
-        tuple(Sample(({"role": "user", "content": text},)) for text in dict.fromkeys(PAYLOADS))
-    )
+    texts = dict.fromkeys(PAYLOADS)
+    samples = SampleSet(tuple(Sample(({"role": "user", "content": text},)) for text in texts))
     rounds = [Round(0, tuple(Prediction(each.sample_id, each.messages[0]["content"]) for each in samples))]
     html = make_report(documents.RunInfo("r", name, *[None] * 9), stored([samples], rounds)).html  # type: ignore[arg-type]
     assert html.count("<script") == 3 + html.count("x<script")
