@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from timelapse.analysis.alignment import Outcome
 from timelapse.report.documents import Right, RunInfo, ScoreInfo
-
-Outcome = Literal["win", "loss", "tie"]
 
 
 @dataclass(frozen=True, slots=True)
