@@ -63,6 +63,14 @@ import subprocess, sys
 subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(300)"])
 print("done")
 """
+DETACHES = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(20)
+    os._exit(0)
+sys.stdout.write("the first line\\nno end of the line")
+"""
 LEAKS = """
 import os, sys
 print("the token is", os.environ["JOB_TOKEN"])
@@ -337,6 +345,13 @@ def test_what_a_child_leaves_behind_does_not_hold_up_the_end(place: Place) -> No
     launched = place.launch("leaves", LEAVES)
     assert launched.wait() == 0
     assert how(place.runs("leaves")[0]) == ("FINISHED", None)
+
+
+def test_a_daemon_outside_the_group_loses_no_line_of_the_child(place: Place) -> None:
+    assert place.launch("daemon", DETACHES).wait() == 0
+    [run] = place.runs("daemon")
+    assert how(run)[0] == "FINISHED"
+    assert place.log(run) == "the first line\nno end of the line\n"
 
 
 def test_a_launcher_that_fails_itself_ends_child_and_run(place: Place) -> None:

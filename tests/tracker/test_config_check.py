@@ -177,6 +177,22 @@ predictions:
             {"predictions": {"scorers": ["exact_match", {"exact_match": {}}]}},
             "predictions.scorers: Two scorers have the name 'exact_match'",
         ),
+        (
+            {"predictions": {"eval_score": "exact_match"}},
+            "predictions.eval_score: 'exact_match' is never computed, because the trainer does not evaluate",
+        ),
+        (
+            {"predictions": {"eval_score": "exact_mtch"}, "training": {"eval_strategy": "epoch"}},
+            "predictions.eval_score: 'exact_mtch' is no score of this run. Did you mean 'exact_match'?",
+        ),
+        (
+            {"training": {"arguments": {"metric_for_best_model": "eval_predictions_token_f1"}}},
+            "training.arguments.metric_for_best_model: needs the score 'token_f1' at each evaluation",
+        ),
+        (
+            {"predictions": {"base_model": True}},
+            "predictions.base_model: without a lora block the model has no other base",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_found(folder: Path, changes: dict[str, Any], expected: str) -> None:

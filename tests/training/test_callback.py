@@ -18,9 +18,10 @@ from transformers import (
     TrainerCallback,
 )
 
-from timelapse import names
+from timelapse import load_predictions, names
 from timelapse.attach import start_run
 from timelapse.errors import ConfigError, RunError, SampleError, ScheduleError, TimelapseWarning
+from timelapse.samples import SampleSet
 from timelapse_training import PredictionsCallback
 
 TOKENS = 6
@@ -215,6 +216,9 @@ def test_mistakes_are_errors_when_the_callback_is_made(tmp_path: Path) -> None:
         PredictionsCallback(make_samples(), scorers=["blue"])
     with pytest.raises(ConfigError, match="has no samples"):
         PredictionsCallback()
+    with pytest.raises(SampleError, match="The sample set 'main' is empty"):
+        PredictionsCallback(SampleSet(()))
+    assert not len(PredictionsCallback(SampleSet(()), enabled=False).samples)
 
 
 def test_a_trainer_without_tokenizer_is_an_error_before_the_first_step(
@@ -300,6 +304,22 @@ def test_training_twice_keeps_both_attempts(tracking: mlflow.MlflowClient, tmp_p
     assert found == sorted(
         [f"round-{step:08d}.parquet" for step in steps] + [f"round-{step:08d}-a1.parquet" for step in steps]
     )
+
+
+def test_two_callbacks_in_a_trainer_need_one_run(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:
+    two = [PredictionsCallback(make_samples(text), max_new_tokens=2) for text in ("go", "be")]
+    with pytest.raises(ConfigError, match="Two PredictionsCallbacks watch the same training"):
+        make_trainer(tmp_path / "out", *two, save_strategy="no").train()
+    assert only_run(tracking).info.status == "FAILED"
+    with start_run("both") as run:
+        two = [
+            PredictionsCallback(make_samples(text), max_new_tokens=2, run=run, sample_set=f"set-{text}")
+            for text in ("go", "be")
+        ]
+        make_trainer(tmp_path / "out", *two, save_strategy="no").train()
+    frame = load_predictions(str(run.run_id))
+    assert frame.groupby("set")["step"].agg(list).to_dict() == {"set-be": [0, 4, 8], "set-go": [0, 4, 8]}
+    assert tracking.get_run(str(run.run_id)).info.status == "FINISHED"
 
 
 def test_predictions_that_are_off_do_nothing(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_the_best_model_is_the_one_with_the_best_answers(
     assert logged == pytest.approx(seen)
     triggers = frame.groupby("step")["trigger"].first().to_dict()
     assert triggers == {0: "baseline", 2: "eval", 4: "eval", 6: "eval", 8: "eval"}
+    trainer.evaluate()  # by the best weights: what those of the last step have answered is not their score
+    assert "eval_predictions_exact_match" not in trainer.state.log_history[-1]
 
 
 @pytest.mark.parametrize("ours_first", [True, False])

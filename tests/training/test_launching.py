@@ -6,10 +6,12 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities import Run
 
 from timelapse import names
 from timelapse.config.known_secrets import known_secrets
@@ -209,6 +211,39 @@ def test_of_two_launches_at_the_same_moment_not_both_start(
     assert not (config.parent / "started").exists()
     assert len(tracking.search_runs(["0"])) == 1, "ours is deleted"
     assert not list((config.parent / "spool").glob("*"))
+
+
+def test_of_two_launches_that_go_on_in_a_run_at_the_same_moment_not_both_start(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    run_id = make_run(tracking)
+    tracking.set_terminated(run_id)
+    attach, others = LaunchRun.attach, []
+
+    def attach_beside_another(client: mlflow.MlflowClient, run: Run, tags: Mapping[str, str]) -> LaunchRun:
+        others.append(Spool.create(Header(run_id, tracking.tracking_uri, owned=True, start_time=1)))
+        return attach(client, run, tags)
+
+    monkeypatch.setattr(LaunchRun, "attach", attach_beside_another)
+    with pytest.raises(RunError, match=r"goes on in the run .* at this very moment; nothing was started\.$"):
+        launch(config, job_id="42", if_exists="attach", command=["touch", "started"])
+    assert not (config.parent / "started").exists()
+    assert tracking.get_run(run_id).info.status == "FINISHED"
+    assert [spool.folder for spool in others] == list((config.parent / "spool").glob("*")), "ours is gone"
+    others[0].close(remove=True)
+
+
+def test_every_file_that_is_missing_is_named_before_anything_is_made(
+    tracking: mlflow.MlflowClient, config: Path
+) -> None:
+    missing = ["predictions.samples_path=a.jsonl", "predictions.sets.probe.samples_path=b.jsonl"]
+    with pytest.raises(ConfigError) as raised:
+        launch(config, overrides=missing, command=["true"])
+    assert [line.split(": ")[1] for line in str(raised.value).splitlines()] == [
+        "predictions.samples_path",
+        "predictions.sets.probe.samples_path",
+    ]
+    assert tracking.search_runs(["0"]) == []
 
 
 def test_the_handlers_of_signals_are_given_back(tracking: mlflow.MlflowClient, config: Path) -> None:

@@ -183,6 +183,7 @@ def test_ranks_share_the_rows(project: Path) -> None:
     ("setting", "message"),
     [
         ("training.arguments.learnig=1", "--set: training.arguments.learnig: TRL's SFTConfig has no such"),
+        ("training.arguments.packing=true", "--set: training.arguments.packing: rows are trained one by one"),
         ("training.lr_scheduler_type=liner", "--set: training.lr_scheduler_type: 'liner' is not known. Did"),
         ("training.max_length=3", "data.train: none of its 7 examples has an answer within"),
         ("model.name=nobody/nothing", "--set: model.name: 'nobody/nothing' cannot be loaded"),

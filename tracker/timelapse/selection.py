@@ -103,6 +103,10 @@ def select_samples(
                 f"{describe(source)} holds {len(source)} samples, more than the limit of "
                 f"{limits.max_sample_count}. Pass fewer, or set {ENV_PREFIX}MAX_SAMPLE_COUNT to allow more."
             )
+        if not len(source) and config.enabled:
+            raise SampleError(
+                f"The sample set '{source.name}' is empty: give it at least one sample, or set enabled=False."
+            )
         return source
     explicit = isinstance(source, str | os.PathLike | list | tuple)
     limit = limits.max_sample_count if explicit else None

@@ -115,7 +115,12 @@ def check_names(config: Config) -> None:
             f"Known: {', '.join(known)}."
         )
     fields = {field.name for field in dataclasses.fields(SFTConfig)}
-    for argument in config.training.arguments:
+    for argument, value in config.training.arguments.items():
+        if argument == "packing" and value:
+            raise ConfigError(
+                "training.arguments.packing: rows are trained one by one here, with the loss on the answer "
+                "only. Remove it; TRL's own SFTTrainer packs, with PredictionsCallback beside it."
+            )
         if argument not in fields:
             raise ConfigError(
                 f"training.arguments.{argument}: TRL's SFTConfig has no such argument."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from accelerate.utils import extract_model_from_parallel
 from transformers import TrainerCallback
 
+from timelapse import endings
 from timelapse.attach import RunTarget, make_judges, open_run
 from timelapse.config.keywords import predictions_config
 from timelapse.errors import ConfigError
@@ -75,6 +77,8 @@ class PredictionsCallback(TrainerCallback):
         SampleError: The samples cannot be read.
     """
 
+    _latest: ClassVar[tuple[weakref.ref[Any], weakref.ref[Any]] | None] = None  # a training and its callback
+
     def __init__(
         self,
         samples: Any = None,
@@ -112,6 +116,7 @@ class PredictionsCallback(TrainerCallback):
         check_eval_score(self.config, args, state)
         if not self.config.enabled:
             return
+        self._check_alone(state)
         if self._score is not None:
             self._score.begin()
             check_direction(self._score, args)
@@ -120,7 +125,7 @@ class PredictionsCallback(TrainerCallback):
                     f"predictions.eval_score: there would be no score to choose the best model by, because "
                     f"{reason}. Or remove eval_score."
                 )
-        self._epoch_over_at = None
+        self._epoch_over_at = self._saved = None
         self._ranks, sessions = open_on_ranks(
             lambda ranks: self._open_sessions(args, state, kwargs, ranks),
             lambda: self._text_tokenizer(kwargs.get("processing_class")),
@@ -153,10 +158,12 @@ class PredictionsCallback(TrainerCallback):
         """
         if logs is not None and is_evaluation(logs):
             self._score_evaluation(logs, state, kwargs)
-            if self._score is not None and state.log_history and is_evaluation(state.log_history[-1]):
+            trains = self._ranks is not None  # afterwards the weights may be those of another step
+            history = state.log_history[-1] if state.log_history else {}
+            if trains and self._score is not None and is_evaluation(history):
                 known = self._score.known_at(state.global_step)
                 if known is not None and known == known:
-                    state.log_history[-1][self._score.metric] = known
+                    history[self._score.metric] = known
 
     def on_evaluate(
         self,
@@ -214,6 +221,19 @@ class PredictionsCallback(TrainerCallback):
         if self._ranks is not None:
             self._ranks.close()
             self._ranks = None
+
+    def _check_alone(self, state: TrainerState) -> None:
+        """Raise a `ConfigError` if another callback watches this training: each would end the other's run."""
+        training, other = self._latest or (None, None)
+        if training is not None and other is not None and training() is state:
+            found = other()
+            if found not in (None, self) and found._run is None and self._run is None:
+                endings.end_abandoned("two PredictionsCallbacks watch the same training")
+                raise ConfigError(
+                    "Two PredictionsCallbacks watch the same training. Give one of them all sample sets: "
+                    "PredictionsCallback({'main': ..., 'probe': ...}); or give both the same run=."
+                )
+        PredictionsCallback._latest = (weakref.ref(state), weakref.ref(self))
 
     def _open_sessions(
         self, args: TrainingArguments, state: TrainerState, kwargs: dict[str, Any], ranks: Ranks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -141,11 +141,16 @@ def _watched(launcher: Launcher, run: LaunchRun, log: JobLog, command: Sequence[
 def _check_files(loaded: LoadedConfig) -> None:
     """Raise a `ConfigError` that names each file of the configuration that is not there."""
     config = loaded.config
-    files: Mapping[str, str | None] = {
+    files: dict[str, str | None] = {
         "data.train": config.data.train,
         "data.eval": config.data.eval,
-        "predictions.samples_path": config.predictions.samples_path if config.predictions.enabled else None,
     }
+    if config.predictions.enabled:
+        files |= {"predictions.samples_path": config.predictions.samples_path}
+        files |= {
+            f"predictions.sets.{name}.samples_path": block.samples_path
+            for name, block in config.predictions.sets.items()
+        }
     missing = [
         f"{loaded.path}: {field}: there is no file {path}. Correct the path."
         for field, path in files.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,10 @@ from timelapse.config.problems import Problem
 from timelapse.config.sets import set_configs
 from timelapse.course import Course, course_of
 from timelapse.errors import ScheduleError
+from timelapse.fence import attempt
+from timelapse.hints import nearest
 from timelapse.schedule import Schedule
-from timelapse.scoring.scorer import make_scorer, make_scorers
+from timelapse.scoring.scorer import make_scorer, make_scorers, scorer_of
 from timelapse.scoring.validators import make_validator, make_validators
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ def check_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
     if predictions is not None and predictions.enabled:
         found.attempt(partial(check_limits, predictions))
         _check_judges(found, predictions)
+        if reading.config is not None:
+            found.problems += _refused(reading.config)
         samples = _check_sets(found, predictions, train, held_out)
     course = _course(found, reading.config, train, held_out) if reading.config and train else None
     if found.problems or course is None or reading.config is None or train is None:
@@ -125,6 +129,27 @@ def _check_judges(found: Findings, predictions: PredictionsConfig) -> None:
         ]
         if None not in made:
             found.attempt(partial(make_all, specs), ("predictions", name))
+
+
+def _refused(config: Config) -> Iterator[Problem]:
+    """Yield what a training would refuse before its first step, because it cannot be had."""
+    predictions, training = config.predictions, config.training
+    if predictions.base_model and config.lora is None:
+        text = "without a lora block the model has no other base than the one that baseline: true asks"
+        yield Problem(("predictions", "base_model"), f"{text}. Remove it")
+    score, place = predictions.eval_score, ("predictions", "eval_score")
+    if score is not None and training.eval_strategy == "no":
+        text = "is never computed, because the trainer does not evaluate. Set training.eval_strategy"
+        yield Problem(place, f"'{score}' {text}, or remove it")
+    scores = attempt(partial(make_scorers, predictions.scorers))[0]
+    if score is not None and scores is not None and scorer_of(score, scores) is None:
+        known = f"Scores: {', '.join(scores)}. Others are added with predictions.scorers"
+        yield Problem(place, f"'{score}' is no score of this run.{nearest(score, scores)} {known}")
+    best = str(training.arguments.get("metric_for_best_model", "")).removeprefix("eval_")
+    wanted = best.removeprefix("predictions_")
+    if wanted not in (best, score):
+        text = f"needs the score '{wanted}' at each evaluation. Set predictions.eval_score: {wanted}"
+        yield Problem(("training", "arguments", "metric_for_best_model"), text)
 
 
 def _course(

@@ -62,6 +62,7 @@ class Launcher:
         self._log, self._grace = log, grace
         self._process: subprocess.Popen[bytes] | None = None
         self._pumps: list[threading.Thread] = []
+        self._streams: list[LineStream] = []
         self._handlers: dict[signal.Signals, Any] = {}
         self._asked_at = self._kill_at = float("inf")
         self._told = False
@@ -133,10 +134,12 @@ class Launcher:
             self._send(signal.Signals[self.asked])
         for source, terminal in ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr)):
             assert source is not None
-            arguments = (source, terminal, self._log.stream())
+            stream = self._log.stream()
+            arguments = (source, terminal, stream)
             pump = threading.Thread(target=_pump, args=arguments, name="launch-output", daemon=True)
             pump.start()
             self._pumps.append(pump)
+            self._streams.append(stream)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -174,7 +177,9 @@ class Launcher:
             self._process.wait()
         for pump in self._pumps:
             pump.join(LEFT_BEHIND_SECONDS)
-        self._process, self._pumps = None, []
+        for stream in self._streams:  # a daemon outside the group may keep it open
+            stream.feed(b"", final=True)
+        self._process, self._pumps, self._streams = None, [], []
 
     def _say(self, line: str) -> None:
         self._log.add(line)

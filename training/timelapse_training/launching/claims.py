@@ -122,9 +122,9 @@ def at_work(run: Run) -> str | None:
     )
 
 
-def is_busy(run: Run) -> bool:
-    """Return whether a process on this machine is at work on a run: it holds a folder of the spool."""
-    return any(_is_held(folder) for folder in left_folders(run.info.run_id))
+def is_busy(run: Run, *, but: Path | None = None) -> bool:
+    """Return whether a process on this machine is at work on a run: it holds a folder (`but` this one)."""
+    return any(_is_held(folder) for folder in left_folders(run.info.run_id, but=but))
 
 
 def left_folders(run_id: str, *, but: Path | None = None) -> list[Path]:

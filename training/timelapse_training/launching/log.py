@@ -91,18 +91,20 @@ class LineStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._line, self._open = "", False
         self._returned = self._cut = False
+        self._guard = threading.Lock()
 
     def feed(self, data: bytes, *, final: bool = False) -> None:
-        """Take bytes; with `final` the stream has ended, and so has its last line."""
-        for piece in _PIECES.findall(self._decoder.decode(data, final)):
-            if piece == "\n":
+        """Take bytes; with `final` the stream has ended, and so has its last line. Threads may share it."""
+        with self._guard:
+            for piece in _PIECES.findall(self._decoder.decode(data, final)):
+                if piece == "\n":
+                    self._end_line()
+                elif piece == "\r":
+                    self._returned = True
+                else:
+                    self._grow(piece)
+            if final and self._open:
                 self._end_line()
-            elif piece == "\r":
-                self._returned = True
-            else:
-                self._grow(piece)
-        if final and self._open:
-            self._end_line()
 
     def _grow(self, piece: str) -> None:
         if self._returned:

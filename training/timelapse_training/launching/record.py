@@ -23,7 +23,7 @@ from timelapse.writing.entries import pack
 from timelapse.writing.recorder import Recorder
 from timelapse.writing.spool import Header
 from timelapse.writing.sync import VANISHED, sync
-from timelapse_training.launching.claims import Lease, left_folders
+from timelapse_training.launching.claims import Lease, is_busy, left_folders
 from timelapse_training.launching.ended import Ended
 from timelapse_training.launching.log import JobLog
 
@@ -93,9 +93,15 @@ class LaunchRun:
         """Go on in a run that exists, whatever became of it before.
 
         Raises:
-            RunError: MLflow does not take it.
+            RunError: MLflow does not take it, or another launch goes on in it at this very moment.
         """
         recorder = _recorder(client, _header(client, run.info.run_id, run_name=run.info.run_name))
+        if is_busy(run, but=recorder.folder):  # each holds its folder before it looks: not both start
+            recorder.close(done=True)
+            raise RunError(
+                f"Somebody else goes on in the run '{run.info.run_name}' ({run.info.run_id}) at this very "
+                "moment; nothing was started."
+            )
         said = {names.TAG_LAUNCHER: Lease.now().tag(), names.TAG_TOKEN: recorder.header.token}
 
         def reopen() -> None:
