@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -122,35 +124,31 @@ def test_importing_the_module_does_nothing() -> None:
     subprocess.run([sys.executable, "-c", IMPORTS_NOTHING], check=True)
 
 
+@pytest.mark.timeout(600)
 def test_a_server_that_cannot_start_ends_by_itself(tmp_path: Path, empty_store: Path) -> None:
     """With several workers: their supervisor must not start them for ever."""
-    store = f"sqlite:///{empty_store}"
-    start = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--app-name",
-        "timelapse",
-        "--backend-store-uri",
-        store,
-    ]
-    start += ["--workers", "2", "--host", "127.0.0.1"]
+    start = [sys.executable, "-m", "mlflow", "server", "--app-name", "timelapse", "--workers", "2"]
+    start += ["--host", "127.0.0.1", "--backend-store-uri", f"sqlite:///{empty_store}"]
     # On a slow machine uvicorn takes a worker that is still importing for a dead one.
     patient = ["--uvicorn-opts", "--timeout-worker-healthcheck 120"]
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
-    def run(options: list[str], **environment: str) -> str:
-        ended = subprocess.run(
+    def run(options: list[str], **more: str) -> str:
+        process = subprocess.Popen(
             [*start, "--port", str(free_port()), *options],
-            env={**quiet, **environment},
+            env={**os.environ, **jobs, "PYTHONWARNINGS": "ignore", "HOME": str(tmp_path), **more},
             cwd=tmp_path,
-            capture_output=True,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=200,
+            start_new_session=True,
         )
-        assert "Traceback" not in ended.stderr
-        return ended.stderr
+        try:
+            said = process.communicate(timeout=400)[1]
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
+        assert "Traceback" not in said
+        return said
 
     with ThreadPoolExecutor(2) as together:
         with_gunicorn = together.submit(run, ["--gunicorn-opts", "--timeout 60"])
