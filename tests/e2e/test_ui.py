@@ -1,4 +1,4 @@
-"""What people see of a real training: in MLflow's own pages, on ours, live, and in the report it leaves behind."""
+"""What people see of a real training: in MLflow's own pages, on ours, live, and in its report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("ui")
     options = ("--app-name", "timelapse", "--artifacts-destination", str(folder / "artifacts"))
     rows = questions(VERBS)
-    config = make_project(folder, rows, rows, predictions={"max_new_tokens": 6}, learning_rate=0.05)
+    config = make_project(folder, rows, rows, predictions={"max_new_tokens": 6}, learning_rate=0.001)
     with MlflowServer(folder, *options) as server:
         for name in ("first", "second"):
             train(config, server.uri, f"tracking.run_name={name}", f"seed={len(name)}")
@@ -100,9 +100,8 @@ def test_the_tab_in_mlflows_run_page_shows_what_was_stored(open_page: Opener, pl
         frame.get_by_text(f"Predictions at step {step}").wait_for()
         frame.get_by_role("radio", name="off").click()
         shown = frame.locator(".answers .window .tr .prediction").all_inner_texts()
-        assert [words(text) for text in shown] == [
-            words(text) for text in stored[stored["step"] == step]["prediction"]
-        ]
+        texts = stored[stored["step"] == step]["prediction"]
+        assert [words(text) for text in shown] == [words(text) or ["empty"] for text in texts]
 
 
 def words(text: str) -> list[str]:

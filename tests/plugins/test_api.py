@@ -266,6 +266,26 @@ def test_a_comparison_is_that_of_the_library(place: Place, run_id: str, other_id
     assert within["score"] == "chrf"
 
 
+def test_a_comparison_and_a_run_can_be_taken_along(place: Place, run_id: str, other_id: str) -> None:
+    expected = compare([run_id, other_id], "last", tracking_uri=place.uri)
+    query = {"run": [run_id, other_id], "round": "last"}
+    csv_file = place.api.get("/compare/export", params={**query, "format": "csv"})
+    assert csv_file.headers["content-disposition"] == 'attachment; filename="comparison.csv"'
+    lines = pd.read_csv(io.BytesIO(csv_file.content))
+    assert lines["sample_id"].tolist() == [pair.sample_id for pair in expected.pairs]
+    whole = place.api.get("/compare/export", params={**query, "format": "json"}).json()
+    assert whole["against"] == expected.against
+    same = {"if-none-match": csv_file.headers["etag"]}
+    assert (
+        place.api.get("/compare/export", params={**query, "format": "csv"}, headers=same).status_code == 304
+    )
+    page = place.api.get(f"/runs/{run_id}/report")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-disposition"].startswith("attachment; ")
+    assert "default-src 'none'" in page.text
+    assert load_predictions(run_id, tracking_uri=place.uri)["sample_id"][0] in page.text
+
+
 def test_an_experiments_runs_come_page_by_page_with_their_curves(place: Place) -> None:
     experiment = place.client.create_experiment("curves")
     ids = []

@@ -12,21 +12,12 @@ from urllib.parse import quote
 
 import mlflow
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from browser import chromium
+from playwright.sync_api import Browser, Page, Route, expect
 from servers import MlflowServer
 
 from timelapse import names
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 60_000
 SUMMARY = re.compile(r"/timelapse/api/v1/runs/[^/?]+(\?.*)?$")
 
@@ -69,10 +60,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pytest
-from browsers import Answer, Watched, chromium, served, watched
+from browser import axe_script, chromium
+from browsers import Answer, Watched, served, watched
 from hostile import PAYLOADS, SCRIPTS
 
 from timelapse import Prediction, Round, Sample, SampleSet
@@ -491,7 +491,6 @@ def test_a_page_without_rounds_or_run_says_why(browser: Browser) -> None:
     seen.page.close()
 
 
-@pytest.mark.skipif("TIMELAPSE_TEST_AXE" not in os.environ, reason="TIMELAPSE_TEST_AXE names no axe.min.js")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nobody_is_shut_out(browser: Browser, report: str, theme: str) -> None:
     script = "axe.run().then((found) => found.violations.map(({impact, id}) => `${impact} ${id}`))"
@@ -505,6 +504,6 @@ def test_nobody_is_shut_out(browser: Browser, report: str, theme: str) -> None:
         page.goto(f"{report}?{view[-3:]}{view}")
         page.wait_for_selector(".window .tr")
         page.wait_for_selector(".timeline .body")
-        page.add_script_tag(path=os.environ["TIMELAPSE_TEST_AXE"])
+        page.evaluate(axe_script())
         assert page.evaluate(script) == [], view
     context.close()

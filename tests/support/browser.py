@@ -90,7 +90,7 @@ def _note(url: str, origin: tuple[str, str], found: Watched) -> None:
 
 
 def axe_script() -> str:
-    """Return axe-core as a script: the file that `TIMELAPSE_TEST_AXE` names, else what install.sh has fetched."""
+    """Return axe-core as a script: what `TIMELAPSE_TEST_AXE` names, else what install.sh has fetched."""
     named = os.environ.get(AXE)
     found = [Path(named)] if named else sorted(Path(__file__).parents[2].glob(".venv/axe-core-*.min.js"))
     assert found, "axe-core is not there: run tests/support/install.sh"

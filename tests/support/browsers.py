@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages, and what it must never see."""
+"""A page that is watched in whatever origin it lies, a file among them, and a small server of files."""
 
 from __future__ import annotations
 
@@ -9,19 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import sync_playwright
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-CHROMIUM = "/usr/bin/chromium"
-_QUIET = [
-    f"--{switch}"
-    for switch in (
-        *("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
-        *("disable-component-update", "disable-sync"),
-    )
-]
 
 _WATCH = """
   globalThis.pwned = [];
@@ -30,17 +19,6 @@ _WATCH = """
     violations.push(`${event.violatedDirective} ${event.blockedURI}`);
   });
 """
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser with a fresh profile."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @dataclass

@@ -39,6 +39,13 @@ def answer(request: Request, body: bytes, tag: str | None = None) -> Response:
     return not_modified(request, tag) or Response(body, 200, {"etag": tag}, JSON)
 
 
+def attachment(request: Request, body: bytes, media_type: str, name: str) -> Response:
+    """Return a file to be saved under a name of ASCII letters, or 304 if the caller has it already."""
+    tag = entity_tag(body)
+    headers = {"etag": tag, "content-disposition": f'attachment; filename="{name}"'}
+    return not_modified(request, tag) or Response(body, 200, headers, media_type)
+
+
 def not_modified(request: Request, tag: str) -> Response | None:
     """Return the answer that nothing has changed, if the caller's `If-None-Match` says so."""
     given = request.headers.get("if-none-match", "")

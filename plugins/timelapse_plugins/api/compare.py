@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from timelapse.analysis.history import split_selector
 from timelapse.errors import RunError
 from timelapse.report.compare_documents import CompareDocument
+from timelapse.report.compare_export import MEDIA_TYPES, ExportFormat, comparison_file
 from timelapse.report.compare_view import compare_document, compare_read
 from timelapse_plugins.api.access import Service, SetName, service_of
-from timelapse_plugins.api.answers import answer, encoded
+from timelapse_plugins.api.answers import answer, attachment, encoded
 from timelapse_plugins.api.problems import Problem
 from timelapse_plugins.api.run import Score
 from timelapse_plugins.api.run_data import Held
 from timelapse_plugins.api.runs import StoredRun, is_run_id
 from timelapse_plugins.inner import Caller
+
+if TYPE_CHECKING:
+    from timelapse.report.compare_view import Compared
 
 router = APIRouter()
 
@@ -30,9 +35,22 @@ T = TypeVar("T")
 Selector = Annotated[str, Query(min_length=1, max_length=300)]
 
 
-@router.get("/compare", response_model=CompareDocument)
-async def compare(
-    request: Request,
+class Asked(NamedTuple):
+    """Which rounds are compared, and how."""
+
+    runs: tuple[str, ...]
+    """Ids of runs, each perhaps with `@` and a round behind it."""
+    round: str
+    """The round of every run that names none."""
+    against: str | None
+    """Which of the runs the others are compared with."""
+    score: str | None
+    """The score that decides."""
+    set_name: str | None
+    """The sample set."""
+
+
+def asked(
     runs: Annotated[
         list[Selector],
         Query(
@@ -55,10 +73,49 @@ async def compare(
     ] = None,
     score: Score = None,
     set_name: SetName = None,
-) -> Response:
+) -> Asked:
+    """Return what a query asks to be compared."""
+    return Asked(tuple(runs), round_, against or None, score, set_name)
+
+
+OfRuns = Annotated[Asked, Depends(asked)]
+
+
+@router.get("/compare", response_model=CompareDocument)
+async def compare(request: Request, asked: OfRuns) -> Response:
     """Compare rounds of runs, paired by what was asked: scoreboard, aligned rows, likeness, curves."""
+    return answer(
+        request, await _made(request, asked, "document", lambda found: encoded(compare_document(found)))
+    )
+
+
+@router.get(
+    "/compare/export",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file.",
+            "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
+        }
+    },
+)
+async def export(
+    request: Request,
+    asked: OfRuns,
+    format: Annotated[ExportFormat, Query(description="The format.")] = "csv",  # noqa: A002
+) -> Response:
+    """Return a whole comparison as a file, as `timelapse compare --format` writes it.
+
+    In CSV a text that a spreadsheet would run as a formula has an apostrophe in front.
+    """
+    body = await _made(request, asked, format, lambda found: comparison_file(found, format))
+    return attachment(request, body, MEDIA_TYPES[format], f"comparison.{format}")
+
+
+async def _made(request: Request, asked: Asked, kind: str, make: Callable[[Compared], bytes]) -> bytes:
+    """Return what `make` makes of the comparison, once every run is authorised."""
     service, caller = service_of(request), Caller.of(request.scope)
-    wanted = [*runs, *([against] if against else [])]
+    wanted = [*asked.runs, *([asked.against] if asked.against else [])]
     ids = list(dict.fromkeys(split_selector(each)[0] for each in wanted))
     for run_id in ids:
         if not is_run_id(run_id):
@@ -71,18 +128,16 @@ async def compare(
     def made() -> bytes:
         read = {run_id: (infos[run_id], held.loaded) for run_id, (_run, held) in found.items()}
         try:
-            return encoded(
-                compare_document(compare_read(read, runs, round_, against or None, score, set_name))
-            )
+            return make(compare_read(read, *asked))
         except RunError as error:
             raise Problem(
                 422, str(error), "Choose other runs, another round, score or sample set."
             ) from error
 
     versions = tuple((held.version, held.complete) for _run, held in found.values())
-    asked = (versions, tuple(infos.values()), tuple(runs), round_, against, score, set_name)
+    key = ("compare", kind, versions, tuple(infos.values()), asked)
     complete = all(held.complete for _run, held in found.values())
-    return answer(request, await service.data.kept(("compare", asked), made, keep=complete))
+    return await service.data.kept(key, made, keep=complete)
 
 
 async def _all(service: Service, ids: list[str], caller: Caller) -> list[tuple[StoredRun, Held]]:

@@ -15,8 +15,9 @@ from starlette.responses import Response, StreamingResponse
 from timelapse.reading.choice import newest_attempts
 from timelapse.reading.export import write_pieces
 from timelapse.reading.tidy import pieces
+from timelapse.report.report import make_report
 from timelapse_plugins.api.access import OfRun
-from timelapse_plugins.api.answers import entity_tag, not_modified
+from timelapse_plugins.api.answers import attachment, entity_tag, not_modified
 
 if TYPE_CHECKING:
     from timelapse.reading.loader import RunRounds
@@ -64,6 +65,24 @@ async def export(access: OfRun, format: Format = "csv", attempts: Attempts = "la
         "content-disposition": f'attachment; filename="{_file_name(access.run)}.{format}"',
     }
     return StreamingResponse(_chunks(file), 200, headers, MEDIA_TYPES[format])
+
+
+@router.get(
+    "/runs/{run_id}/report",
+    response_class=Response,
+    responses={200: {"description": "The file.", "content": {"text/html": {}}}},
+)
+async def report(access: OfRun) -> Response:
+    """Return the run page with its data in one HTML file, as `timelapse report` writes it."""
+    service, run = access.service, access.run
+    held = await service.data.load(run, access.caller)
+    info = run.info(await service.experiment_of(run, access.caller))
+
+    def made() -> bytes:
+        return make_report(info, held.loaded).html.encode()
+
+    content = await service.data.kept(("report", held.version, info), made, keep=held.complete)
+    return attachment(access.request, content, "text/html; charset=utf-8", f"{_file_name(run)}.html")
 
 
 def _written(run: StoredRun, loaded: RunRounds, kind: str, attempts: str) -> Callable[[], BinaryIO]:

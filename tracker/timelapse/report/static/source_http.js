@@ -67,7 +67,7 @@ export function httpSource(prefix, runId) {
     texts: (lanes, chosen) => get(`${run}/texts`, { lane: lanes, ...chosen }, { keep: false }),
     search: (text, chosen) => get(`${run}/search`, { text, ...chosen }, { keep: false }),
     timeline: (sampleId, chosen) => get(`${run}/samples/${encodeURIComponent(sampleId)}`, chosen),
-    exportUrl: (format) => (format === 'html' ? null : address(`${run}/export`, { format })),
+    exportUrl: (format) => (format === 'html' ? address(`${run}/report`) : address(`${run}/export`, { format })),
     links: {
       mlflow: (info) => `${prefix}/#/experiments/${info.experiment_id}/runs/${info.run_id}`,
       experiment: (info) => `${prefix}/#/experiments/${info.experiment_id}/runs`,
