@@ -130,7 +130,7 @@ def test_a_server_that_cannot_start_ends_by_itself(tmp_path: Path, empty_store: 
     start = [sys.executable, "-m", "mlflow", "server", "--app-name", "timelapse", "--workers", "2"]
     start += ["--host", "127.0.0.1", "--backend-store-uri", f"sqlite:///{empty_store}"]
     # On a slow machine uvicorn takes a worker that is still importing for a dead one.
-    patient = ["--uvicorn-opts", "--timeout-worker-healthcheck 120"]
+    patient = ["--uvicorn-opts", "--timeout-worker-healthcheck 20"]
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def run(options: list[str], **more: str) -> str:

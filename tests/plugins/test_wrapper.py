@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from timelapse_plugins.settings import ServerSettings
 from timelapse_plugins.wrapper import Wrapper, wrap
 
+MOMENT = ("date", "expires")
 INDEX = b"<!doctype html><html><body><div id=root></div></body></html>"
 
 
@@ -226,7 +227,7 @@ def get(server: MlflowServer, path: str, method: str = "GET", content: bytes = b
     try:
         connection.request(method, path, content or None, headers)
         answer = connection.getresponse()
-        told = [(k.lower().encode(), v.encode()) for k, v in answer.getheaders() if k.lower() != "date"]
+        told = [(k.lower().encode(), v.encode()) for k, v in answer.getheaders() if k.lower() not in MOMENT]
         return Reply([start(answer.status, *told), body(answer.read())])
     except OSError:
         return Reply([start(0)])
