@@ -18,9 +18,12 @@ from typing import Any
 import torch.distributed as dist
 from cpu_fsdp import CpuFsdpTrainer, fsdp_arguments
 from peft import LoraConfig, get_peft_model
+from projects import VERBS, make_project, questions
 from tiny import make_llama, make_samples, make_tokenizer, training_set
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
+import timelapse_training
+from timelapse.config.file import load_config
 from timelapse.errors import TimelapseError
 from timelapse.fence import Fence, attempt
 from timelapse_training import PredictionsCallback, meeting, roll_call
@@ -189,6 +192,17 @@ def agreement(folder: Path) -> Any:
     ranks.close()
     none = meeting.open_on_ranks(lambda ranks: None, make_tokenizer, Fence(), patience=60)
     return {"numbers": numbers, "session": session, "told": told, "failed": str(error), "none": none}
+
+
+def configured(folder: Path) -> Any:
+    """What `timelapse train` does, under torchrun."""
+    if RANK == 0:
+        verbs = questions(VERBS)
+        asked = {"max_new_tokens": 3, "samples_from": "train"}
+        make_project(folder, verbs, verbs[:3], predictions=asked, logging_steps=1)
+    dist.barrier()
+    run = timelapse_training.train(load_config(folder / "config.yaml").config)
+    return {"run": run.run_id if run else None}
 
 
 def steps(trainer: Trainer) -> dict[str, Any]:

@@ -190,6 +190,10 @@ predictions:
             "training.arguments.metric_for_best_model: needs the score 'token_f1' at each evaluation",
         ),
         (
+            {"predictions": {"sample_set": "a b"}},
+            "predictions.sample_set: 'a b' is no name for a sample set",
+        ),
+        (
             {"predictions": {"base_model": True}},
             "predictions.base_model: without a lora block the model has no other base",
         ),

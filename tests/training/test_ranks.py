@@ -38,6 +38,7 @@ TOKENS = 6
 SCENARIOS = (
     *("full", "lora", "failing_rank", "failing_leader", "unknown_run", "no_tokenizer", "agreement"),
     *("only_rank_0", "only_rank_1", "vanishing_rank", "failing_store"),
+    "configured",
     *("fsdp1", "fsdp2", "lora_fsdp2", "failing_rank_fsdp1", "failing_rank_fsdp2"),
 )
 
@@ -194,6 +195,17 @@ def test_a_rank_that_fails_leaves_rows_and_nobody_waits(left: Left, failing: int
     assert f"{len(missing)} of 5 at step 4, first RuntimeError: no inference on rank {failing}" in warning
     [run] = left.runs()
     assert run.data.tags[names.TAG_STATUS].startswith("degraded")
+
+
+@pytest.mark.parametrize("left", ["configured"], indirect=True)
+def test_a_configured_training_of_two_ranks_is_one_run(left: Left) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{left.folder / 'mlflow.db'}")
+    [run] = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert [met["run"] for met in left.met] == [run.info.run_id, None]
+    assert (run.info.status, run.data.tags[names.TAG_STATUS]) == ("FINISHED", "finished")
+    assert {step: len(frame) for step, frame in left.rounds().items()} == {0: 5, 2: 5, 4: 5}
+    assert "loss" in run.data.metrics
+    assert (left.folder / "out" / "final" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("left", ["failing_store"], indirect=True)

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from timelapse.samples import SampleSet
 
 
-def train(config: Config) -> TrainingRun:
+def train(config: Config) -> TrainingRun | None:
     """Fine-tune a model as a configuration says, as one MLflow run, and return that run, ended.
 
-    The loss is on the answers only. The adapter or model is saved in `training.output_dir`.
+    The loss is on the answers only. The adapter or model is saved in `training.output_dir`. Of several ranks
+    (torchrun) rank 0 has the run, and the others return None.
 
     Raises:
         ConfigError: The configuration cannot be carried out; said before anything is trained.
@@ -37,6 +38,13 @@ def train(config: Config) -> TrainingRun:
     samples = choose_sets(config, data)
     arguments = sft_arguments(config, evaluates=bool(data.eval))
     tokenizer = load_tokenizer(source, config)
+
+    def fit(run: TrainingRun | None) -> None:
+        _fit(config, data, samples, arguments, tokenizer, source.load(weights_dtype(config)), run)
+
+    if arguments.process_index:
+        fit(None)
+        return None
     tracking = config.tracking
     with start_run(
         tracking.run_name,
@@ -48,7 +56,7 @@ def train(config: Config) -> TrainingRun:
         validators=config.predictions.validators,
     ) as run:
         _record(config, run)
-        _fit(config, data, samples, arguments, tokenizer, source.load(weights_dtype(config)), run)
+        fit(run)
     return run
 
 
@@ -67,14 +75,14 @@ def _fit(
     arguments: Any,
     tokenizer: PreTrainedTokenizerBase,
     model: PreTrainedModel,
-    run: TrainingRun,
+    run: TrainingRun | None,
 ) -> None:
     from timelapse_training.curves import CurvesCallback
 
-    callbacks: list[TrainerCallback] = [CurvesCallback(run)]
-    if samples is None:
+    callbacks: list[TrainerCallback] = [CurvesCallback(run)] if run else []
+    if samples is None and run:
         run.disable("predictions.enabled is false")
-    else:
+    if samples is not None:
         from timelapse_training.callback import PredictionsCallback
 
         callbacks.append(PredictionsCallback(samples, config=config.predictions, run=run))

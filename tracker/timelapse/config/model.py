@@ -48,6 +48,11 @@ from timelapse.config.types import (
 )
 from timelapse.names import DEFAULT_SET, is_set_name
 
+_NO_SET_NAME = (
+    "is no name for a sample set: use up to 64 letters, digits, '_', '-' and '.', beginning with a letter "
+    "and not ending like an attempt ('a1')"
+)
+
 
 class Section(BaseModel):
     """A block of a configuration: immutable, with the keys kept that it does not know."""
@@ -287,6 +292,13 @@ class PredictionsConfig(Section):
     sets: SetBlocks[SetConfig] = {}
     """Further sample sets by name, such as training samples or canaries, each with rounds of its own."""
 
+    @field_validator("sample_set")
+    @classmethod
+    def _set_name(cls, value: str | None) -> str | None:
+        if value is not None and not is_set_name(value):
+            raise ValueError(f"'{value}' {_NO_SET_NAME}")
+        return value
+
     @field_validator("sets")
     @classmethod
     def _complete_sets(cls, value: dict[str, SetConfig], info: ValidationInfo) -> dict[str, SetConfig]:
@@ -294,11 +306,7 @@ class PredictionsConfig(Section):
             if name == (info.data.get("sample_set") or DEFAULT_SET):
                 raise _wrong((name,), "is described by the fields of predictions themselves")
             if not is_set_name(name):
-                raise _wrong(
-                    (name,),
-                    "is no name for a sample set: use up to 64 letters, digits, '_', '-' and '.', beginning "
-                    "with a letter and not ending like an attempt ('a1')",
-                )
+                raise _wrong((name,), _NO_SET_NAME)
             frequency = block.sample_frequency or info.data.get("sample_frequency")
             if frequency == "steps" and not (block.step_interval or info.data.get("step_interval")):
                 text = "is required when sample_frequency is steps. Set the steps between rounds"
