@@ -499,3 +499,19 @@ def test_texts_are_shown_and_never_run(open_page: Opener, site: Site) -> None:
     )
     expect(page.locator("#problems")).to_contain_text("onerror")
     assert page.locator("main img, main script").count() == 0
+
+
+def test_a_workspace_goes_along_with_every_address(open_page: Opener, site: Site) -> None:
+    script = """async ([addresses, search]) => {
+      const { inWorkspace } = await import(new URL('static/report/workspace.js', location.href));
+      return addresses.map((address) => inWorkspace(address, search));
+    }"""
+    page = open_page("/timelapse/config").page
+    addresses = ["/timelapse/runs/1#step=3", "/timelapse/compare?run=1", "/#/experiments/1/runs", "/#/?a=b"]
+    assert page.evaluate(script, [addresses, "?workspace=a%26b"]) == [
+        "/timelapse/runs/1?workspace=a%26b#step=3",
+        "/timelapse/compare?run=1&workspace=a%26b",
+        "/#/experiments/1/runs?workspace=a%26b",
+        "/#/?a=b&workspace=a%26b",
+    ]
+    assert page.evaluate(script, [addresses, ""]) == addresses

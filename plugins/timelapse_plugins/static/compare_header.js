@@ -5,6 +5,7 @@ import { count, epoch, label, plural } from '../report/format.js';
 import { Verdict } from './compare_likeness.js';
 import { RunPicker } from './run_picker.js';
 import { Choice, CopyButton, Crumbs, Dot, Menu } from './shared_views.js';
+import { inWorkspace } from '../report/workspace.js';
 
 export function Header(page) {
   const { state, data, prefix } = page;
@@ -27,9 +28,10 @@ export function Header(page) {
 }
 
 function crumbs(data, prefix) {
-  if (!data) return [['MLflow', `${prefix}/#/`]];
+  if (!data) return [['MLflow', inWorkspace(`${prefix}/#/`)]];
   const { experiment, experiment_id: id } = data.runs[data.against].run;
-  return [[experiment, `${prefix}/#/experiments/${id}/runs`], ['Runs with predictions', `${prefix}/timelapse/experiments/${id}`]];
+  const runs = inWorkspace(`${prefix}/timelapse/experiments/${id}`);
+  return [[experiment, inWorkspace(`${prefix}/#/experiments/${id}/runs`)], ['Runs with predictions', runs]];
 }
 
 /** Best, last, first, or a step that all runs have. */

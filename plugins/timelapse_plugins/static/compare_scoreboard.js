@@ -4,6 +4,7 @@ import { html } from '../report/dom.js';
 import { DASH, count, epoch, label, number, percent, signed } from '../report/format.js';
 import { Choice, Dot } from './shared_views.js';
 import { Slices } from './compare_slices.js';
+import { inWorkspace } from '../report/workspace.js';
 
 export function Scoreboard({ data, state, update, prefix }) {
   const names = Object.keys(data.scoreboard);
@@ -35,7 +36,7 @@ const lossOf = (run) => run.trends.reference_nll?.[run.steps.indexOf(run.step)] 
 
 function Line({ data, run, at, names, losses, state, update, prefix }) {
   const isAgainst = at === data.against;
-  const address = `${prefix}/timelapse/runs/${encodeURIComponent(run.run.run_id)}#step=${run.step}`;
+  const address = inWorkspace(`${prefix}/timelapse/runs/${encodeURIComponent(run.run.run_id)}#step=${run.step}`);
   return html`<tr class=${isAgainst ? 'against' : ''}>
     <th scope="row"><${Dot} at=${at}/> <a href=${address}>${run.label}</a>
       ${isAgainst && html` <span class="badge info">compared against</span>`}

@@ -6,6 +6,7 @@ import { count, number, plural } from '../report/format.js';
 import { FILTERS, MEANINGS, RARE, filtered, searched, sorted } from './compare_rows.js';
 import { useSettled } from './loading.js';
 import { Dot, NoText, Pager, Segment } from './shared_views.js';
+import { inWorkspace } from '../report/workspace.js';
 
 const ROWS_A_PAGE = 50;
 const SHORT = 1500; // characters of a text that a row shows until it is opened
@@ -111,7 +112,8 @@ function Score({ answer, outcome }) {
 /** What an opened row tells besides: all scores, what was cut, the way to the sample's whole history. */
 function More({ row, data, at, answer, prefix }) {
   const { run_id: id } = data.runs[at].run;
-  const address = `${prefix}/timelapse/runs/${encodeURIComponent(id)}#${new URLSearchParams({ step: data.runs[at].step, sample: row.sample_id })}`;
+  const state = new URLSearchParams({ step: data.runs[at].step, sample: row.sample_id });
+  const address = inWorkspace(`${prefix}/timelapse/runs/${encodeURIComponent(id)}#${state}`);
   return html`<div class="more"><small>${data.scores.map((score, place) => html`<span>${score.name.replaceAll('_', ' ')} <b class="number">${number(answer.scores[place])}</b></span>`)}
     ${answer.cut && html`<span>cut here</span>`}<a href=${address}>all rounds</a></small></div>`;
 }

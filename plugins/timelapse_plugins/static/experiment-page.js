@@ -10,6 +10,7 @@ import { Failure, Loading, useLoaded } from './loading.js';
 import { mount } from './mount.js';
 import { SamplePicker } from './sample_picker.js';
 import { CopyButton, Crumbs } from './shared_views.js';
+import { inWorkspace } from '../report/workspace.js';
 
 const DEFAULTS = { sort: '', search: '', pin: '', compare: [], pages: '1' };
 
@@ -36,13 +37,13 @@ function Header({ data, state, update }) {
   const chosen = new URLSearchParams(state.compare.map((runId) => ['run', runId]));
   return html`<header class="row">
     <div>
-      <${Crumbs} steps=${[[data?.experiment ?? 'Experiment', `${prefix}/#/experiments/${encodeURIComponent(id)}/runs`]]}/>
+      <${Crumbs} steps=${[[data?.experiment ?? 'Experiment', inWorkspace(`${prefix}/#/experiments/${encodeURIComponent(id)}/runs`)]]}/>
       <h1>Runs with predictions</h1>
     </div>
     <span class="spacer"></span>
     ${state.compare.length > 0 && html`<button type="button" class="button quiet" onClick=${() => update({ compare: [] })}>Choose none</button>`}
     <a class=${`button primary ${state.compare.length < 2 ? 'waiting' : ''}`} aria-disabled=${String(state.compare.length < 2)}
-      href=${state.compare.length < 2 ? undefined : `${prefix}/timelapse/compare?${chosen}`}>${
+      href=${state.compare.length < 2 ? undefined : inWorkspace(`${prefix}/timelapse/compare?${chosen}`)}>${
       state.compare.length < 2 ? 'Choose runs to compare' : `Compare ${plural(state.compare.length, 'run')}`}</a>
     <${CopyButton}/>
   </header>`;
@@ -73,7 +74,7 @@ function Empty() {
     <h2>No run of this experiment has predictions</h2>
     <p>Add <code>timelapse_training.PredictionsCallback</code> to a Trainer, or start <code>timelapse train config.yaml</code>:
       its runs appear here when their first round is stored.</p>
-    <p>Write a configuration on the <a href=${`${prefix}/timelapse/config`}>config page</a>.</p>
+    <p>Write a configuration on the <a href=${inWorkspace(`${prefix}/timelapse/config`)}>config page</a>.</p>
   </section>`;
 }
 

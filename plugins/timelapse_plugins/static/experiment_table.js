@@ -7,6 +7,7 @@ import { StateBadge } from '../report/state_badge.js';
 import { digest } from './experiment_data.js';
 import { NoText } from './shared_views.js';
 import { Sparkline } from './sparkline.js';
+import { inWorkspace } from '../report/workspace.js';
 
 const LONGEST = 600;
 
@@ -39,7 +40,7 @@ function Run({ row, sample, isPinned, isChosen, choose, prefix }) {
   const name = run.name || run.run_id.slice(0, 8);
   return html`<tr aria-selected=${String(isChosen)}>
     <td><label class="check"><input type="checkbox" checked=${isChosen} onChange=${() => choose(run.run_id)}/><span class="sr-only">Compare ${name}</span></label></td>
-    <th scope="row"><a href=${`${prefix}/timelapse/runs/${encodeURIComponent(run.run_id)}`}>${name}</a>
+    <th scope="row"><a href=${inWorkspace(`${prefix}/timelapse/runs/${encodeURIComponent(run.run_id)}`)}>${name}</a>
       <small class="block">${moment(run.start_time)}${run.claimed_by && html` · claimed by <bdi>${run.claimed_by}</bdi>`}</small></th>
     <td><${StateBadge} state=${run.state} short/></td>
     <td class="number">${rounds === null ? DASH : count(rounds)}</td>

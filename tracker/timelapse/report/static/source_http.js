@@ -1,5 +1,7 @@
 // Where a page's data come from on a server: its API, asked with ETags, so that what has not changed costs nothing.
 
+import { inWorkspace } from './workspace.js';
+
 /** Why a request was refused: `message` for people, with `hint` (what to do) and `status` (0: no connection). */
 export class SourceError extends Error {
   constructor(message, { status = 0, hint = null } = {}) {
@@ -24,7 +26,7 @@ export function api(prefix) {
       for (const each of [value].flat()) if (each != null && each !== '') parts.append(name, each);
     }
     const asked = parts.toString();
-    return `${prefix}/timelapse/api/v1/${path}${asked ? `?${asked}` : ''}`;
+    return inWorkspace(`${prefix}/timelapse/api/v1/${path}${asked ? `?${asked}` : ''}`);
   };
   return {
     address,
@@ -69,10 +71,10 @@ export function httpSource(prefix, runId) {
     timeline: (sampleId, chosen) => get(`${run}/samples/${encodeURIComponent(sampleId)}`, chosen),
     exportUrl: (format) => (format === 'html' ? address(`${run}/report`) : address(`${run}/export`, { format })),
     links: {
-      mlflow: (info) => `${prefix}/#/experiments/${info.experiment_id}/runs/${info.run_id}`,
-      experiment: (info) => `${prefix}/#/experiments/${info.experiment_id}/runs`,
-      runs: (info) => `${prefix}/timelapse/experiments/${info.experiment_id}`,
-      compare: (info) => `${prefix}/timelapse/experiments/${info.experiment_id}?compare=${encodeURIComponent(info.run_id)}`,
+      mlflow: (info) => inWorkspace(`${prefix}/#/experiments/${info.experiment_id}/runs/${info.run_id}`),
+      experiment: (info) => inWorkspace(`${prefix}/#/experiments/${info.experiment_id}/runs`),
+      runs: (info) => inWorkspace(`${prefix}/timelapse/experiments/${info.experiment_id}`),
+      compare: (info) => inWorkspace(`${prefix}/timelapse/experiments/${info.experiment_id}?compare=${encodeURIComponent(info.run_id)}`),
     },
   };
 }
