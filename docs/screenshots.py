@@ -71,7 +71,9 @@ def served() -> Iterator[None]:
     command += ["--host", "127.0.0.1", "--port", str(PORT)]
     command += ["--backend-store-uri", f"sqlite:///{STORE / 'mlflow.db'}"]
     settings = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with subprocess.Popen(command, env=settings, cwd=STORE, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        command, env=settings, cwd=STORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
         try:
             end = time.monotonic() + 120
             while not is_up():
