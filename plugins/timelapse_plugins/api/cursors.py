@@ -72,9 +72,14 @@ def _key(rows: AnswerRows, row: int) -> tuple[Any, ...]:
 
 
 def _checked(step: Any, sample_id: Any, generation: Any, attempt: Any) -> tuple[Any, ...]:
-    """Return a key of values that Arrow can hold; raise a ValueError or a TypeError if they are none."""
-    numbers = [int(each or 0).to_bytes(8, signed=True) and each for each in (step, generation, attempt)]
-    return numbers[0], str(sample_id).encode().decode(), *numbers[1:]
+    """Return a key that Arrow can hold; raise a ValueError if it is none."""
+    numbers = [each for each in (step, generation, attempt) if each is not None]
+    if not all(type(each) is int and abs(each) < 2**63 for each in numbers):
+        raise ValueError("these are no numbers of a row")
+    if not isinstance(sample_id, str):
+        raise ValueError("this is no sample's id")
+    sample_id.encode()  # half a character is a ValueError, too
+    return step, sample_id, generation, attempt
 
 
 def _places(rows: AnswerRows, key: tuple[Any, ...]) -> np.ndarray:

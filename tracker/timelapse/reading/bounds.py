@@ -25,7 +25,7 @@ class Bounds:
     decoded_bytes: int = 256 << 20
     """Bytes of all tables together, in memory."""
     cells: int = 64_000_000
-    """Rows of all files together times the columns that any of them has: where one lacks a column are nulls."""
+    """Rows of all files together times the columns that any of them has: what a file lacks are nulls."""
     characters: int = 200_000
     """Characters of one text; a longer one is cut, and a sentence says so."""
 
@@ -68,11 +68,11 @@ class Budget:
             self.decoded_bytes -= table.nbytes
 
     def _check_cells(self, rows: int, columns: int) -> None:
-        """Raise an `ExcessError` if the tables, stacked with the union of their columns, would be mostly holes."""
+        """Raise an `ExcessError` if the tables, stacked with all their columns, would be too large."""
         if rows * columns > self.bounds.cells:
             raise ExcessError(
-                f"with it there are {columns:,} columns of {rows:,} rows; {self.bounds.cells:,} values are read "
-                "here"
+                f"with it there are {columns:,} columns of {rows:,} rows; {self.bounds.cells:,} values are "
+                "read here"
             )
 
 

@@ -77,9 +77,10 @@ class RunView:
     def right(self) -> Right | None:
         """What makes an answer right, as the run says; else `exact_match`, else a built-in score."""
         told = self._manifest.get("right")
-        if isinstance(told, dict) and isinstance(told.get("score"), str):
-            if isinstance(told.get("least"), int | float):  # a manifest may be anybody's
-                return Right(told["score"], float(told["least"]))
+        told = told if isinstance(told, dict) else {}  # a manifest may be anybody's
+        score, least = told.get("score"), told.get("least")
+        if isinstance(score, str) and isinstance(least, int | float):
+            return Right(score, float(least))
         for name in (DEFAULT_SCORE, *self.grid.scores):
             if name in self.grid.scores and name in SCORERS and (least := SCORERS[name].right) is not None:
                 return Right(name, least)
