@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -134,9 +135,6 @@ def test_a_host_that_mlflow_refuses_is_refused(place: Place, run_id: str) -> Non
     assert "Host" in answer.json()["detail"]
 
 
-POOLS: list[pa.MemoryPool] = []
-"""Tables that the server keeps were made in these: freed before them, the process would crash."""
-
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a repeated text": (lambda: repeated("x" * 10_000, 100_000), "decodes to at least"),
     "a lying footer": (
@@ -164,7 +162,7 @@ def test_a_file_that_is_too_much_is_named_and_the_rest_is_shown(
         folder = Path(place.client.get_run(run_id).info.artifact_uri)
         os.truncate(folder / names.ARTIFACT_FOLDER / names.round_file(5), 200 << 20)
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
-    POOLS.append(pool)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(pool))  # never freed: the server keeps tables made in it
     pa.set_memory_pool(pool)
     try:
         told = place.get(f"/runs/{run_id}/overview")
