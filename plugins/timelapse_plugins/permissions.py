@@ -61,7 +61,7 @@ class Permissions:
         run = _run_of(answer)
         if len(answer.body) <= _REMEMBERED_RUN:
             live = run["info"].get("status") == "RUNNING"
-            self._runs.put(key, run, _LIVE_SECONDS if live else math.inf)
+            self._runs.put(key, run, _LIVE_SECONDS if live else math.inf, len(answer.body))
         return run
 
     async def _ask(self, run_id: str, caller: Caller) -> Answer:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 MAX_ENTRIES = 2_000
 """Answers that are remembered at a time; the oldest are forgotten."""
+MAX_BYTES = 8 << 20
+"""Bytes that these had together as JSON; as objects they take some ten times as much."""
 
 # What a browser or a proxy adds and no user is known by. Any other header may carry an identity.
 _SAYS_NOT_WHO = frozenset(
@@ -50,7 +52,8 @@ class Remembered(Generic[T]):
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
-        self._entries: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[float, T, int]] = OrderedDict()
+        self._size = 0
 
     def get(self, key: bytes) -> T | None:
         """Return what is remembered under a key, None if it is nothing or too old."""
@@ -58,22 +61,24 @@ class Remembered(Generic[T]):
         if entry is None:
             return None
         if self._clock() >= entry[0]:
-            del self._entries[key]
+            self.drop(key)
             return None
         return entry[1]
 
-    def put(self, key: bytes, value: T, at_most: float = math.inf) -> None:
-        """Remember a value from now on, for `at_most` so many seconds."""
+    def put(self, key: bytes, value: T, at_most: float = math.inf, size: int = 0) -> None:
+        """Remember a value of `size` bytes from now on, for `at_most` so many seconds."""
         if self._seconds <= 0:
             return
-        self._entries[key] = (self._clock() + min(self._seconds, at_most), value)
-        self._entries.move_to_end(key)
-        while len(self._entries) > MAX_ENTRIES:
-            self._entries.popitem(last=False)
+        self.drop(key)
+        self._entries[key] = (self._clock() + min(self._seconds, at_most), value, size)
+        self._size += size
+        while len(self._entries) > MAX_ENTRIES or self._size > MAX_BYTES:
+            self.drop(next(iter(self._entries)))
 
     def drop(self, key: bytes) -> None:
         """Forget what is remembered under a key."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        self._size -= entry[2] if entry else 0
 
     def __len__(self) -> int:
         return len(self._entries)

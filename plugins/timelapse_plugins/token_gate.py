@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
@@ -48,7 +47,7 @@ class TokenGate:
         given = request.query_params.get(PARAMETER)
         if given is not None and request.method == "GET" and self._is_right(given):
             return self._admitted(request)
-        if self._is_right(_cookie(request, self.cookie)):
+        if any(map(self._is_right, _cookies(request, self.cookie))):
             return None
         return PlainTextResponse("Open the address that `timelapse ui` has printed: it holds a token.", 403)
 
@@ -65,9 +64,7 @@ class TokenGate:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
 
-def _cookie(request: Request, name: str) -> str:
-    try:
-        found = SimpleCookie(request.headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+def _cookies(request: Request, name: str) -> list[str]:
+    """Return the values of a cookie: other programs of this host may set odd ones, and one of our name."""
+    pairs = (each.strip().partition("=") for each in request.headers.get("cookie", "").split(";"))
+    return [value.strip('"') for key, _, value in pairs if key == name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from stored_runs import finished_files, make_round, make_samples, put_files, rou
 
 from timelapse import Prediction, Round, names
 from timelapse.reading.bounds import Bounds
+from timelapse.tables import samples_table
 from timelapse_plugins.api import build, run_files
 from timelapse_plugins.inner import Answer, Caller, InProcess, TooLargeError
 from timelapse_plugins.refusals import Refused
@@ -160,6 +162,7 @@ def test_a_file_that_is_too_much_is_named_and_the_rest_is_shown(
         folder = Path(place.client.get_run(run_id).info.artifact_uri)
         os.truncate(folder / names.ARTIFACT_FOLDER / names.round_file(5), 200 << 20)
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(pool))  # never freed: the server keeps tables made in it
     pa.set_memory_pool(pool)
     try:
         told = place.get(f"/runs/{run_id}/overview")
@@ -171,6 +174,45 @@ def test_a_file_that_is_too_much_is_named_and_the_rest_is_shown(
     assert said in problem
     assert pool.max_memory() < 64 << 20
     assert place.get(f"/runs/{run_id}/predictions")["problems"] == [problem]
+
+
+def test_a_run_that_cannot_be_arranged_says_so_and_leaves_the_list_of_runs(place: Place, run_id: str) -> None:
+    experiment = place.client.create_experiment("scattered")
+    count = 10_000
+    scattered = rows(count) | {"step": range(count), "sample_id": [str(each) for each in range(count)]}
+    bad = place.client.create_run(experiment, tags={names.TAG_SCHEMA: "1"}).info.run_id
+    put_files(place.client, bad, {names.round_file(0): stored(scattered)})
+    files = finished_files([SAMPLES], round_files([make_round(SAMPLES, 0)]))
+    good = store_run(place.client, experiment, files)
+    for path in ("overview", "predictions", "export"):
+        answer = place.api.get(f"/runs/{bad}/{path}")
+        assert answer.status_code == 404
+        assert "10,000 rounds of 10,000 answers" in answer.json()["detail"]
+    sample = SAMPLES.samples[0].sample_id
+    lines = place.get(f"/experiments/{experiment}/runs", sample=sample)["runs"]
+    texts = {line["run"]["run_id"]: line["last_text"] for line in lines}
+    assert "100,000,000 cells" in texts[bad]["problem"]
+    assert texts[good]["prediction"] == "step 0 attempt 0 sample 0"
+
+
+@pytest.mark.parametrize("metadata", ["{", "[1]", '"text"', "[" * 5000])
+def test_metadata_that_is_none_is_left_out(place: Place, metadata: str) -> None:
+    table = samples_table([SAMPLES], {})
+    at = table.column_names.index("metadata")
+    columns = table.set_column(at, "metadata", pa.array([metadata] * len(table)))
+    run_id = live_run(
+        place, {names.SAMPLES_FILE: stored(dict(zip(columns.column_names, columns.columns, strict=True)))}
+    )
+    assert place.get(f"/runs/{run_id}/overview")["samples"][0]["metadata"] == {}
+    sample = SAMPLES.samples[0].sample_id
+    assert place.get(f"/runs/{run_id}/samples/{sample}")["sample"]["metadata"] == {}
+
+
+@pytest.mark.parametrize("config", ['a: "\\ud800"\n', "".join(" " * depth + "a:\n" for depth in range(300))])
+def test_a_configuration_that_json_cannot_hold_is_told(place: Place, config: str) -> None:
+    answer = place.api.get("/config/check", params={"config": config})
+    assert answer.status_code == 422
+    assert "nested too deeply, or holds half a character" in answer.json()["detail"]
 
 
 def test_no_more_of_an_answer_is_read_than_was_allowed(place: Place) -> None:

@@ -75,6 +75,10 @@ def test_every_row_comes_once(
         base64.urlsafe_b64encode(b"[" * 1000).decode(),
         base64.urlsafe_b64encode(json.dumps([[], -1, 5]).encode()).decode(),
         base64.urlsafe_b64encode(b'["x", 1e999, []]').decode(),
+        *(
+            base64.urlsafe_b64encode(json.dumps(["x", 3, key]).encode()).decode()
+            for key in ([1, "\ud800", 0, 0], [[], "s", 0, 0], [2**63, "s", 0, 0], ["1", "s", 0, 0])
+        ),
     ],
 )
 def test_a_cursor_that_is_none_is_refused(place: tuple[Place, str], cursor: str) -> None:

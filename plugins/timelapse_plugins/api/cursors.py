@@ -44,7 +44,7 @@ class Cursor:
         hint = "Take `next_cursor` of the page before, with the same filter and order; or begin without one."
         try:
             told, offset, key = json.loads(base64.urlsafe_b64decode(text.encode()))
-            cursor = cls(str(told), int(offset), tuple(key))
+            cursor = cls(str(told), int(offset), _checked(*key))
         except (ValueError, TypeError, binascii.Error, RecursionError, OverflowError):
             raise Problem(422, "cursor: this is no cursor.", hint) from None
         if cursor.query != query or cursor.offset < 1:
@@ -53,13 +53,14 @@ class Cursor:
 
     def start(self, rows: AnswerRows, order: np.ndarray) -> int:
         """Return where the next page begins: behind the last row, wherever that has moved to."""
+        import numpy as np
+
         at = min(self.offset, len(order))
         if at and _key(rows, int(order[at - 1])) == self.key:
             return at
-        for place, row in enumerate(order.tolist()):
-            if _key(rows, row) == self.key:
-                return place + 1
-        return at
+        found = _places(rows, self.key)
+        moved = np.isin(order, found).nonzero()[0]
+        return int(moved[0]) + 1 if len(moved) else at
 
     def __str__(self) -> str:
         told = json.dumps([self.query, self.offset, self.key], separators=(",", ":"))
@@ -68,3 +69,28 @@ class Cursor:
 
 def _key(rows: AnswerRows, row: int) -> tuple[Any, ...]:
     return tuple(rows.table.column(name)[row].as_py() for name in _KEY)
+
+
+def _checked(step: Any, sample_id: Any, generation: Any, attempt: Any) -> tuple[Any, ...]:
+    """Return a key that Arrow can hold; raise a ValueError if it is none."""
+    numbers = [each for each in (step, generation, attempt) if each is not None]
+    if not all(type(each) is int and abs(each) < 2**63 for each in numbers):
+        raise ValueError("these are no numbers of a row")
+    if not isinstance(sample_id, str):
+        raise ValueError("this is no sample's id")
+    sample_id.encode()  # half a character is a ValueError, too
+    return step, sample_id, generation, attempt
+
+
+def _places(rows: AnswerRows, key: tuple[Any, ...]) -> np.ndarray:
+    """Return which rows have a key: no loop over rows, since anybody can make a cursor that none has."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    holds = np.ones(len(rows.table), dtype=bool)
+    for name, value in zip(_KEY, key, strict=True):
+        column, kind = rows.table.column(name), pa.string() if name == "sample_id" else pa.int64()
+        same = pc.is_null(column) if value is None else pc.equal(column.cast(kind), pa.scalar(value, kind))
+        holds &= pc.fill_null(same, False).to_numpy()
+    return holds.nonzero()[0]

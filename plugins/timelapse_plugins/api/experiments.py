@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from timelapse import names
+from timelapse.errors import TimelapseError
 from timelapse.names import metric
 from timelapse.report.documents import RunInfo
 from timelapse_plugins.api.access import Service, service_of
@@ -18,7 +19,7 @@ from timelapse_plugins.api.answers import answer, encoded
 from timelapse_plugins.api.problems import Problem
 from timelapse_plugins.api.runs import StoredRun
 from timelapse_plugins.api.searching import Point, experiments, main_score, score_series, search
-from timelapse_plugins.inner import Caller
+from timelapse_plugins.inner import Caller, TooLargeError
 from timelapse_plugins.refusals import Refused
 
 router = APIRouter()
@@ -171,7 +172,7 @@ async def _last_text(service: Service, caller: Caller, run: StoredRun, sample: s
 
     try:
         held = await service.data.view(await service.run(run.run_id, caller), caller, None, None)
-    except (Refused, Problem) as error:
+    except (Refused, Problem, TimelapseError, TooLargeError) as error:  # the other runs are there
         return LastText(None, None, str(error))
     rows = held.view.grid.rows
     mine = rows.filter(pc.equal(rows.column("sample_id"), sample)).select(["step", "prediction", "error"])

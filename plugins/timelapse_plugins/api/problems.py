@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -71,6 +72,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(TimelapseError, _not_there)
     app.add_exception_handler(TooLargeError, _too_large)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(PydanticSerializationError, _unwritable)
     app.add_exception_handler(HTTPException, _http)
 
 
@@ -82,14 +84,16 @@ async def _problem(_: Request, error: Exception) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     """Answer what MLflow did; its own failures are those of a gateway, a way to log in is a refusal."""
     assert isinstance(error, Refused)
-    said = error.said or HTTPStatus(error.status).phrase
+    known = {each.value: each.phrase for each in HTTPStatus}  # a proxy's 499 or 520 is none of them
+    said = error.said or known.get(error.status, "no reason given")
+    status = error.status if error.status in known else 502
     if error.status >= 500:
         return problem_response(Problem(502, f"MLflow failed with {error.status}: {said}"))
     if error.status < 400:
         return problem_response(Problem(401, "MLflow sends you to its own page, as if to log in."))
     kept = {name: error.headers[name] for name in ("www-authenticate",) if name in error.headers}
     hint = _HINTS.get(error.status, "MLflow itself refuses this; see what it says.")
-    return problem_response(Problem(error.status, f"MLflow refuses: {said}", hint), kept)
+    return problem_response(Problem(status, f"MLflow refuses: {said}", hint), kept)
 
 
 async def _not_there(_: Request, error: Exception) -> Response:
@@ -98,6 +102,11 @@ async def _not_there(_: Request, error: Exception) -> Response:
 
 async def _too_large(_: Request, error: Exception) -> Response:
     return problem_response(Problem(502, f"MLflow's answer cannot be used: {error}."))
+
+
+async def _unwritable(_: Request, error: Exception) -> Response:
+    detail = "This cannot be written as JSON: it is nested too deeply, or holds half a character."
+    return problem_response(Problem(422, detail, "Correct the configuration, or the run's samples."))
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from timelapse.reading.artifacts import Threads
 from timelapse.reading.loader import RunRounds, read_run
 from timelapse.report.run_view import RunView
 from timelapse.resting import RestingFiles
+from timelapse_plugins.api.extent import check_extent
 from timelapse_plugins.api.memory import Memory
 from timelapse_plugins.api.run_files import InnerFiles, InnerPlace, Listing, listing
 
@@ -195,7 +196,9 @@ def _digest(content: object) -> str:
 
 def _read(source: InnerFiles) -> RunRounds:
     with Threads(_FETCHES) as downloads:
-        return read_run(source, downloads, conditions=True)
+        loaded = read_run(source, downloads, conditions=True)
+    check_extent(loaded)
+    return loaded
 
 
 def _arranged(loaded: RunRounds, set_name: str | None, attempt: int | None) -> RunView:

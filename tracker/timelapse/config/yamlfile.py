@@ -172,7 +172,7 @@ def _from_yaml(text: str, source: str) -> tuple[Any, yaml.Node | None]:
         ) from None
     except RecursionError:
         raise ConfigError(f"{source}: is nested too deeply.") from None
-    except ValueError:  # a tag that does not fit, `!!int abc`
+    except (ValueError, LookupError):  # a tag that does not fit, `!!int abc`, `!!bool x`
         raise ConfigError(f"{source}: is not valid YAML: a value does not fit its tag.") from None
 
 

@@ -24,6 +24,8 @@ class Bounds:
     """Rows of all files together."""
     decoded_bytes: int = 256 << 20
     """Bytes of all tables together, in memory."""
+    cells: int = 64_000_000
+    """Rows of all files together times the columns that any of them has: what a file lacks are nulls."""
     characters: int = 200_000
     """Characters of one text; a longer one is cut, and a sentence says so."""
 
@@ -41,6 +43,7 @@ class Budget:
     def renew(self) -> None:
         """Begin anew: what was decoded so far is not used."""
         self.rows, self.decoded_bytes = self.bounds.rows, self.bounds.decoded_bytes
+        self._columns: frozenset[str] = frozenset()
 
     def check(self, rows: int, decoded_bytes: int) -> None:
         """Raise an `ExcessError` if a table would be more than is left."""
@@ -58,8 +61,19 @@ class Budget:
         """Take a table that was decoded off what is left."""
         with self.turn:
             self.check(len(table), table.nbytes)
+            columns = self._columns.union(table.column_names)
+            self._check_cells(self.bounds.rows - self.rows + len(table), len(columns))
+            self._columns = columns
             self.rows -= len(table)
             self.decoded_bytes -= table.nbytes
+
+    def _check_cells(self, rows: int, columns: int) -> None:
+        """Raise an `ExcessError` if the tables, stacked with all their columns, would be too large."""
+        if rows * columns > self.bounds.cells:
+            raise ExcessError(
+                f"with it there are {columns:,} columns of {rows:,} rows; {self.bounds.cells:,} values are "
+                "read here"
+            )
 
 
 class Budgets(NamedTuple):

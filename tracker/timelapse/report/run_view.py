@@ -77,8 +77,10 @@ class RunView:
     def right(self) -> Right | None:
         """What makes an answer right, as the run says; else `exact_match`, else a built-in score."""
         told = self._manifest.get("right")
-        if isinstance(told, dict) and isinstance(told.get("score"), str):
-            return Right(told["score"], float(told["least"]))
+        told = told if isinstance(told, dict) else {}  # a manifest may be anybody's
+        score, least = told.get("score"), told.get("least")
+        if isinstance(score, str) and isinstance(least, int | float):
+            return Right(score, float(least))
         for name in (DEFAULT_SCORE, *self.grid.scores):
             if name in self.grid.scores and name in SCORERS and (least := SCORERS[name].right) is not None:
                 return Right(name, least)
@@ -204,7 +206,7 @@ class RunView:
             "messages": _from_json(row.get("messages")),
             "tools": _from_json(row.get("tools")),
             "tags": list(row.get("tags") or ()),
-            "metadata": _from_json(row.get("metadata")) or {},
+            "metadata": _metadata(row),
             "class": sample_class,
             "class_step": class_step,
         }
@@ -280,7 +282,7 @@ class RunView:
         for place, (sample_class, class_step) in enumerate(self._classes):
             row = self._samples[place] if place < len(self._samples) else {}
             sample_id = self.grid.sample_ids[place]
-            columns = {**(_from_json(row.get("metadata")) or {}), **logged.get(sample_id, {})}
+            columns = {**_metadata(row), **logged.get(sample_id, {})}
             found.append(
                 documents.SampleInfo(
                     index=self._index(place),
@@ -355,7 +357,15 @@ def _cut(value: Any) -> Any:
 
 
 def _from_json(text: str | None) -> Any:
-    return json.loads(text) if text else None
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):  # a file may be anybody's
+        return None
+
+
+def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+    found = _from_json(row.get("metadata"))
+    return found if isinstance(found, dict) else {}
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
