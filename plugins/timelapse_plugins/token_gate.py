@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hmac
+from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PARAMETER = "token"
 """The token's name in the address that is printed."""
+
+_GO_ON = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Timelapse</title>
+<meta http-equiv="refresh" content="0; url={address}">
+</head>
+<body><a href="{address}">Go on to Timelapse</a></body>
+</html>
+"""
 
 
 class TokenGate:
@@ -56,7 +68,10 @@ class TokenGate:
         query = urlencode([pair for pair in pairs if pair[0] != PARAMETER])
         # A path of two slashes would name another host.
         path = "/" + request.url.path.lstrip("/")
-        answer = RedirectResponse(path + (f"?{query}" if query else ""), 303, {"cache-control": "no-store"})
+        # No redirect: a browser that comes from elsewhere (a terminal in a web page, a file) would follow it
+        # without the strict cookie. A page of our own may go on with it.
+        page = _GO_ON.format(address=escape(path + (f"?{query}" if query else "")))
+        answer = HTMLResponse(page, 200, {"cache-control": "no-store", "referrer-policy": "no-referrer"})
         answer.set_cookie(self.cookie, self._token, httponly=True, samesite="strict")
         return answer
 

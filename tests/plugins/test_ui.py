@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pytest
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 from servers import Server, free_port
 
 from timelapse import names
-from timelapse_plugins.cli.ui import listen, ui
+from timelapse_plugins.cli.ui import listen, private_page, ui
 from timelapse_plugins.remote_pages import remote_app
 from timelapse_plugins.token_gate import TokenGate
 
@@ -90,8 +91,10 @@ def test_a_remote_server_shows_behind_a_token(remote: Ui, local: Ui, experiment:
     path, token = found.groups()
     for without in (path, "/", f"{path}?token=guess", "/timelapse/static/plugin/mlflow-ui.js"):
         assert remote.get(without)[0] == 403
-    status, headers, _ = remote.get(f"{path}?token={token}&theme=dark")
-    assert (status, headers["location"]) == (303, f"{path}?theme=dark")
+    status, headers, body = remote.get(f"{path}?token={token}&theme=dark")
+    assert status == 200
+    assert f'content="0; url={path}?theme=dark"'.encode() in body
+    assert token.encode() not in body
     cookie = headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
@@ -125,7 +128,17 @@ def test_the_gate_looks_at_host_token_and_cookie() -> None:
         assert knock("localhost:5000", cookie=cookie).status == 403
     assert knock("localhost:5000", query=f"token={TOKEN}", method="POST").status == 403
     away = knock("localhost:5000", query=f"token={TOKEN}", path="//evil.example/timelapse")
-    assert away.headers["location"] == "/evil.example/timelapse"
+    assert b'url=/evil.example/timelapse"' in away.body
+    marked = knock("localhost:5000", query=f"token={TOKEN}&a=%22%3E%3Cscript%3E")
+    assert b"<script>" not in marked.body
+
+
+def test_the_token_stands_in_no_command_line() -> None:
+    address = private_page("http://127.0.0.1:5000/timelapse?token=secret&a=1")
+    file = Path(unquote(urlsplit(address).path))
+    assert "secret" not in address
+    assert 'url=http://127.0.0.1:5000/timelapse?token=secret&amp;a=1"' in file.read_text()
+    assert file.parent.stat().st_mode & 0o077 == 0
 
 
 def test_mlflows_address_is_told_without_its_password() -> None:

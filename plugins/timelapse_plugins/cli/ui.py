@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import html
+import shutil
 import socket
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 
@@ -43,7 +48,7 @@ def ui(tracking_uri: str | None, port: int | None, no_browser: bool) -> None:
     def announce(address: str) -> None:
         click.echo(f"Timelapse: {address}\nCtrl+C ends it.")
         if not no_browser and sys.stdout.isatty():
-            click.launch(address)
+            click.launch(private_page(address))
 
     with listen(port) as listener:
         if uri.startswith(("http://", "https://")):
@@ -57,6 +62,22 @@ def ui(tracking_uri: str | None, port: int | None, no_browser: bool) -> None:
 
     check_store(uri)
     sys.exit(serve_local(uri, chosen, announce))
+
+
+def private_page(address: str) -> str:
+    """Return the address of a file of this user alone that leads on to an address, until the program ends.
+
+    The address of a server elsewhere holds a token, and every user of a machine can read which arguments a
+    browser was started with.
+    """
+    folder = tempfile.mkdtemp(prefix="timelapse-ui-")  # for this user alone
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = Path(folder, "open.html")
+    target = html.escape(address)
+    file.write_text(
+        f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={target}">'
+    )
+    return file.as_uri()
 
 
 def listen(port: int | None) -> socket.socket:
