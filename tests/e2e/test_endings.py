@@ -30,7 +30,8 @@ from timelapse.writing.sync import sync
 
 TESTS = Path(__file__).resolve().parents[1]
 LONGEST_PROGRAM_SECONDS = 90
-EXIT_SECONDS = 8
+EXIT_SECONDS = 20  # of a healthy end, on a busy machine
+SILENT_SECONDS = 60  # MLflow alone would try for many minutes
 """How long a program may take from its last round to its end: generous, for a busy machine."""
 
 DRIVER = """
@@ -418,19 +419,19 @@ def silenced(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
 
 
 @pytest.mark.parametrize(
-    ("program", "exit_status", "longest", "expected"),
+    ("program", "exit_status", "expected"),
     [
-        ("silenced", 0, 14, ("FINISHED", "finished")),
-        ("silenced error", 1, 14, ("FAILED", ZERO)),
-        ("silenced SIGTERM", -signal.SIGTERM, 12, ("KILLED", "failed: SIGTERM")),
+        ("silenced", 0, ("FINISHED", "finished")),
+        ("silenced error", 1, ("FAILED", ZERO)),
+        ("silenced SIGTERM", -signal.SIGTERM, ("KILLED", "failed: SIGTERM")),
     ],
 )
 def test_a_silent_mlflow_holds_up_no_end_and_sync_brings_it(
-    silenced: Place, program: str, exit_status: int, longest: float, expected: tuple[str, str]
+    silenced: Place, program: str, exit_status: int, expected: tuple[str, str]
 ) -> None:
     ended, [run] = silenced.ended(program), silenced.runs(program)
     assert ended.exit == exit_status, ended.errors
-    assert ended.seconds < longest
+    assert ended.seconds < SILENT_SECONDS
     assert how(run) == expected
     assert set(load_predictions(run.info.run_id, tracking_uri=silenced.uri)["step"]) == {0, 1}
 
