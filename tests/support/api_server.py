@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import urllib.request
 from pathlib import Path
 
-from servers import Server, free_port
+from servers import Server, free_port, is_healthy
 
 MOUNTED = "/timelapse/api/v1"
 
@@ -32,11 +31,7 @@ class ApiServer(Server):
         super().__init__(folder, command, env=settings)
 
     def is_up(self) -> bool:
-        try:
-            urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-        except OSError:
-            return False
-        return True
+        return is_healthy(self.uri)
 
 
 def app() -> object:

@@ -78,6 +78,15 @@ class Server(AbstractContextManager["Server"]):
         self.kill()
 
 
+def is_healthy(uri: str) -> bool:
+    """Whether MLflow's server answers."""
+    try:
+        urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 class MlflowServer(Server):
     """`mlflow server` with one worker, over sqlite and files in its folder unless `options` say otherwise."""
 
@@ -99,11 +108,7 @@ class MlflowServer(Server):
         super().__init__(folder, command, env=settings)
 
     def is_up(self) -> bool:
-        try:
-            urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-        except OSError:
-            return False
-        return True
+        return is_healthy(self.uri)
 
 
 class PostgresServer(Server):

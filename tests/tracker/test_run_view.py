@@ -19,8 +19,9 @@ from timelapse.errors import RunError
 from timelapse.reading.loader import RunRounds
 from timelapse.report import documents
 from timelapse.report.marks import Mark
-from timelapse.report.run_view import LONGEST, RunView
+from timelapse.report.run_view import RunView
 from timelapse.report.state import state
+from timelapse.report.values import LONGEST
 from timelapse.rounds import round_table
 from timelapse.scoring.findings import Finding
 from timelapse.scoring.validators import Validation

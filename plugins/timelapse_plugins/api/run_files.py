@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse import names
 from timelapse.reading.bounds import Bounds, Budget, Budgets
+from timelapse.reading.files import with_digest, with_size
 from timelapse_plugins.inner import TooLargeError
 from timelapse_plugins.refusals import Refused
 
@@ -75,10 +75,7 @@ class InnerFiles:
         """Return a file, decoded, whose content has this SHA-256."""
 
         def fetch() -> bytes:
-            content = self.current(file)
-            if hashlib.sha256(content).hexdigest() != sha256:
-                raise ValueError("its content is not what the manifest says (SHA-256 differs)")
-            return content
+            return with_digest(self.current(file), sha256)
 
         return self._kept(("file", self._run.run_id, file, sha256), fetch, decode)
 
@@ -86,10 +83,7 @@ class InnerFiles:
         """Return a file, decoded, that is never written over."""
 
         def fetch() -> bytes:
-            content = self.current(file)
-            if size is not None and len(content) != size:
-                raise ValueError(f"it has {len(content)} bytes, and should have {size}")
-            return content
+            return with_size(self.current(file), size)
 
         if size is None:
             return decode(fetch())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from timelapse.analysis.coded_answers import CodedAnswers, coded_answers, first_rows
 from timelapse.reading.evolution import check_columns
@@ -27,6 +27,11 @@ RIGHT = 1.0
 _SLACK = 1e-12  # three times 0.7 has a mean just below 0.7
 _SAMPLE = ("run_id", "run_name", "set", "sample_id", "prompt", "reference")
 _ROUND = ("run_id", "set", "step", "epoch")
+
+
+def reaches(value: Any, least: float) -> Any:
+    """Return whether a score, or each of an array, is at least `least`, but for rounding."""
+    return value >= least - _SLACK
 
 
 def classify(right: Sequence[bool | None]) -> str | None:
@@ -200,7 +205,7 @@ def _states(answers: CodedAnswers, right: float | None) -> pd.DataFrame:
     codes = answers.codes
     known = codes[codes["ok"] & np.isfinite(codes["value"])]
     states: pd.DataFrame = known.groupby(["sample", "round", "step"])["value"].mean().reset_index()
-    states["right"] = states.pop("value") >= (RIGHT if right is None else right) - _SLACK
+    states["right"] = reaches(states.pop("value"), RIGHT if right is None else right)
     same = states["sample"].eq(states["sample"].shift())
     states["flip"] = same & states["right"].ne(states["right"].shift())
     states["forgot"] = states["flip"] & ~states["right"]

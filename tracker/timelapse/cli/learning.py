@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from timelapse.analysis.learning import Learning, Right, learning
+from timelapse.analysis.deciding import deciding
+from timelapse.analysis.learning import Learning, learning
 from timelapse.cli.terminal import console, visible
 from timelapse.hints import listed
-from timelapse.reading.choice import DEFAULT_SCORE
-from timelapse.scoring.builtin import SCORERS
 from timelapse.scoring.health import onset_sentence
 
 if TYPE_CHECKING:
@@ -35,7 +34,8 @@ _LONGEST_LIST = 20
 
 def of_run(shown: Shown) -> Learning:
     """Return what the rounds of a run say about its learning, by the score that decides what is right."""
-    return learning(shown.rounds, _deciding(shown))
+    stored = (name for each in shown.rounds for row in each.predictions for name in row.scores)
+    return learning(shown.rounds, deciding(shown.manifest, stored))
 
 
 def print_learning(shown: Shown, limit: int | None) -> None:
@@ -73,18 +73,6 @@ def as_json(found: Learning, samples: Sequence[StoredSample]) -> dict[str, Any]:
             for each in samples
         ],
     }
-
-
-def _deciding(shown: Shown) -> Right | None:
-    """Return what makes an answer right, as the run says; else `exact_match`, else a built-in score."""
-    told = shown.manifest.get("right")
-    if isinstance(told, dict) and isinstance(told.get("score"), str):
-        return Right(told["score"], float(told["least"]))
-    stored = dict.fromkeys(name for each in shown.rounds for row in each.predictions for name in row.scores)
-    for name in (DEFAULT_SCORE, *stored):
-        if name in stored and name in SCORERS and (least := SCORERS[name].right) is not None:
-            return Right(name, least)
-    return None
 
 
 def _class_line(name: str, count: int, found: Learning, samples: list[StoredSample]) -> Text:

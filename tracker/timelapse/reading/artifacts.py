@@ -19,6 +19,7 @@ from timelapse import names
 from timelapse.config.redact import without_credentials
 from timelapse.fence import attempt
 from timelapse.reading.downloads import DirectDownloads
+from timelapse.reading.files import with_digest, with_size
 from timelapse.reading.runs import ask
 
 if TYPE_CHECKING:
@@ -154,10 +155,7 @@ class RunArtifacts:
         """
 
         def fetch() -> bytes:
-            content = self.current(file)
-            if hashlib.sha256(content).hexdigest() != sha256:
-                raise ValueError("its content is not what the manifest says (SHA-256 differs)")
-            return content
+            return with_digest(self.current(file), sha256)
 
         return self._cached(sha256, fetch, decode)
 
@@ -169,10 +167,7 @@ class RunArtifacts:
         """
 
         def fetch() -> bytes:
-            content = self.current(file)
-            if size is not None and len(content) != size:
-                raise ValueError(f"it has {len(content)} bytes, and should have {size}")
-            return content
+            return with_size(self.current(file), size)
 
         if size is None:
             return decode(fetch())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -10,6 +11,28 @@ if TYPE_CHECKING:
     from timelapse.reading.bounds import Budgets
 
 T = TypeVar("T")
+
+
+def with_digest(content: bytes, sha256: str) -> bytes:
+    """Return content that has this SHA-256 (64 hexadecimal digits).
+
+    Raises:
+        ValueError: It has another.
+    """
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("its content is not what the manifest says (SHA-256 differs)")
+    return content
+
+
+def with_size(content: bytes, size: int | None) -> bytes:
+    """Return content that has this many bytes, if that is known.
+
+    Raises:
+        ValueError: It has more or fewer.
+    """
+    if size is not None and len(content) != size:
+        raise ValueError(f"it has {len(content)} bytes, and should have {size}")
+    return content
 
 
 class RunFiles(Protocol):

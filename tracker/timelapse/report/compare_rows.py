@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from timelapse.analysis.alignment import Pair
 from timelapse.analysis.history import MISSING, Answer, History, Key
+from timelapse.analysis.trajectories import reaches
 from timelapse.report.compare_documents import ComparedAnswer, ComparedRow
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ LONGEST_TEXT = 10_000
 """Characters of a text that a page is given at most."""
 FEWEST_CHARACTERS = 200
 """Characters of a text that a page is given however many there are."""
-
-_SLACK = 1e-12  # three times 0.7 has a mean just below 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def _answer(answer: Answer, shown: _Shown) -> ComparedAnswer | None:
 
 def _is_right(answer: Answer, right: Right | None) -> bool | None:
     value = None if right is None else answer.score(right.score)
-    return None if right is None or value is None else value >= right.least - _SLACK
+    return None if right is None or value is None else bool(reaches(value, right.least))
 
 
 def _cut(text: str | None, longest: int) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
+from timelapse.analysis.trajectories import reaches
 from timelapse.reading.judged import judged_column
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from timelapse.analysis.learning import Right
     from timelapse.report.grid import Grid
-
-_SLACK = 1e-12  # three times 0.7 has a mean just below 0.7
 
 
 class Mark(IntFlag):
@@ -92,7 +91,7 @@ def sample_states(grid: Grid, right: Right) -> np.ndarray:
     np.add.at(totals, grid.lanes[:, 0], np.where(known, values, 0))
     np.add.at(counts, grid.lanes[:, 0], known)
     means = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
-    states: np.ndarray = np.where(counts > 0, means >= right.least - _SLACK, np.nan)
+    states: np.ndarray = np.where(counts > 0, reaches(means, right.least), np.nan)
     return states
 
 
@@ -101,7 +100,7 @@ def _learning(grid: Grid, right: Right) -> np.ndarray:
 
     values = grid.scores[right.score]
     known = np.isfinite(values)
-    is_right = known & (values >= right.least - _SLACK)
+    is_right = known & reaches(values, right.least)
     states = sample_states(grid, right)
     before = _last_known(states)
     learned = ((states == 1) & (before == 0))[grid.lanes[:, 0]]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from timelapse.report.linking import html_file
-from timelapse.report.run_view import MEASURED, RunView
+from timelapse.report.run_view import RunView
+from timelapse.report.trends import MEASURED
 
 if TYPE_CHECKING:
     from timelapse.reading.loader import RunRounds

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from timelapse.analysis.learning import Right
+from timelapse.analysis.deciding import deciding
 from timelapse.analysis.trajectories import CLASSES, classify
 from timelapse.errors import RunError
 from timelapse.names import DEFAULT_SET
@@ -18,23 +17,17 @@ from timelapse.reading.records import set_names
 from timelapse.report import documents
 from timelapse.report.grid import Grid, arrange
 from timelapse.report.marks import Mark, marks, sample_states
-from timelapse.report.trends import trends
-from timelapse.rounds import round_schema
+from timelapse.report.trends import MEASURED, trends
+from timelapse.report.values import cut, found_by, from_json, metadata_of, number, plain
+from timelapse.rounds import TOKEN_IDS, round_schema
 from timelapse.scoring.builtin import SCORERS
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from timelapse.analysis.learning import Right
     from timelapse.reading.loader import RunRounds
-
-LONGEST = 300
-"""Characters of a prompt, reference or metadata value in an overview; the timeline has them whole."""
-
-MEASURED = ("reference_nll", "mean_logprob")
-"""Numbers of every answer that are no scores, and can be looked at like one."""
-
-_DIGITS = 6
 
 
 class RunView:
@@ -75,16 +68,8 @@ class RunView:
 
     @cached_property
     def right(self) -> Right | None:
-        """What makes an answer right, as the run says; else `exact_match`, else a built-in score."""
-        told = self._manifest.get("right")
-        told = told if isinstance(told, dict) else {}  # a manifest may be anybody's
-        score, least = told.get("score"), told.get("least")
-        if isinstance(score, str) and isinstance(least, int | float):
-            return Right(score, float(least))
-        for name in (DEFAULT_SCORE, *self.grid.scores):
-            if name in self.grid.scores and name in SCORERS and (least := SCORERS[name].right) is not None:
-                return Right(name, least)
-        return None
+        """What makes an answer right."""
+        return deciding(self._manifest, self.grid.scores)
 
     @cached_property
     def marks(self) -> np.ndarray:
@@ -142,7 +127,7 @@ class RunView:
             if measured
             else self.grid.scores[_checked("score", score, list(self.grid.scores))]
         )
-        return documents.Matrix(score, self.steps, [list(map(_number, line)) for line in values.tolist()])
+        return documents.Matrix(score, self.steps, [list(map(number, line)) for line in values.tolist()])
 
     def texts(self, lanes: Sequence[int]) -> documents.Texts:
         """Return what some lanes answered in every round.
@@ -203,10 +188,10 @@ class RunView:
         names = ("sample_id", "prompt", "reference", "rendered_prompt", "source")
         sample = {name: row.get(name) for name in names} | {
             "index": self._index(place),
-            "messages": _from_json(row.get("messages")),
-            "tools": _from_json(row.get("tools")),
+            "messages": from_json(row.get("messages")),
+            "tools": from_json(row.get("tools")),
             "tags": list(row.get("tags") or ()),
-            "metadata": _metadata(row),
+            "metadata": metadata_of(row),
             "class": sample_class,
             "class_step": class_step,
         }
@@ -223,7 +208,7 @@ class RunView:
         rows = self.grid.rows.select(names).take(places[places >= 0]).to_pylist()
         found: list[list[dict[str, Any]]] = [[] for _step in self.steps]
         for at, row in zip(columns.tolist(), rows, strict=True):
-            found[at].append(_plain(row))
+            found[at].append(plain(row))
         return found
 
     def _errors(self, lanes: Sequence[int]) -> list[list[str | None]]:
@@ -234,7 +219,7 @@ class RunView:
 
         invalid = (self.marks[list(lanes)] & Mark.INVALID) > 0
         stored = self._cells("validations", np.where(invalid, self.grid.places[list(lanes)], -1))
-        return [[_found_by(each) if each else None for each in line] for line in stored]
+        return [[found_by(each) if each else None for each in line] for line in stored]
 
     def _cells(self, column: str, places: np.ndarray) -> list[list[Any]]:
         """Return a stored column at some places, (lanes, rounds); None where the place is -1."""
@@ -282,15 +267,15 @@ class RunView:
         for place, (sample_class, class_step) in enumerate(self._classes):
             row = self._samples[place] if place < len(self._samples) else {}
             sample_id = self.grid.sample_ids[place]
-            columns = {**_metadata(row), **logged.get(sample_id, {})}
+            columns = {**metadata_of(row), **logged.get(sample_id, {})}
             found.append(
                 documents.SampleInfo(
                     index=self._index(place),
                     sample_id=sample_id,
-                    prompt=_cut(row.get("prompt")),
-                    reference=_cut(row.get("reference")),
+                    prompt=cut(row.get("prompt")),
+                    reference=cut(row.get("reference")),
                     tags=list(row.get("tags") or ()),
-                    metadata={str(name): _cut(value) for name, value in columns.items() if value is not None},
+                    metadata={str(name): cut(value) for name, value in columns.items() if value is not None},
                     sample_class=sample_class,
                     class_step=class_step,
                 )
@@ -299,7 +284,7 @@ class RunView:
 
     def _logged_columns(self) -> dict[str, dict[str, Any]]:
         """Return the user's columns of each sample's newest answer, by the sample's id."""
-        ours = {*round_schema().names, "prompt_token_ids", "prediction_token_ids"}
+        ours = {*round_schema().names, *TOKEN_IDS}
         names = [name for name in self.grid.rows.column_names if name not in ours]
         if not names:
             return {}
@@ -330,57 +315,3 @@ def score_info(name: str) -> documents.ScoreInfo:
     if known is None:
         return documents.ScoreInfo(name, True, None, None)
     return documents.ScoreInfo(name, known.higher_is_better, known.low, known.high)
-
-
-def _found_by(validations: Sequence[Mapping[str, Any]]) -> str:
-    """Return what validators found in an answer, a line a finding."""
-    return "\n".join(
-        f"{each['name']}: {error['path']}: {error['message']}"
-        for each in validations
-        if each["passed"] is False
-        for error in each["errors"] or ()
-    )
-
-
-def _number(value: float) -> float | None:
-    return round(value, _DIGITS) if math.isfinite(value) else None
-
-
-def _cut(value: Any) -> Any:
-    """Return a value that is short: other than texts, numbers and truth values as JSON."""
-    if isinstance(value, bool | int) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _from_json(text: str | None) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except (ValueError, RecursionError):  # a file may be anybody's
-        return None
-
-
-def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
-    found = _from_json(row.get("metadata"))
-    return found if isinstance(found, dict) else {}
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored row as JSON can hold it: scores as an object, and no number that is not finite."""
-    scores = dict(row.get("scores") or ())
-    return {name: _finite(value) for name, value in (row | {"scores": scores}).items()}
-
-
-def _finite(value: Any) -> Any:
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return str(value)

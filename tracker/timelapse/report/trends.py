@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from timelapse.report.grid import Grid
 
+MEASURED = ("reference_nll", "mean_logprob")
+"""Numbers of every answer that are no scores, and can be looked at like one."""
+
 Series = list[float | None]
 """One value a round; None where there is nothing to compute it from."""
 
@@ -36,7 +39,7 @@ def trends(grid: Grid, marks: np.ndarray) -> dict[str, Series]:
     ok = (marks & Mark.OK) > 0
     held = marks > 0
     found = {name: _means(values) for name, values in grid.scores.items()}
-    for name in ("reference_nll", "mean_logprob"):
+    for name in MEASURED:
         found[name] = _means(grid.numbers(name))
     found["error_rate"] = _shares((marks & Mark.FAILED) > 0, held)
     found |= {name: _shares((marks & mark) > 0, ok) for name, mark in _RATES.items()}
