@@ -21,8 +21,8 @@ from timelapse.diagnosis.installation import check_installation
 Findings = dict[str, dict[str, str]]
 Doctor = Callable[..., Findings]
 
-ORDER = ["python", "packages", "extra training", "tracking URI", "server", "authentication", "run"]
-ORDER += ["artifacts", "clean-up", "spool", "disk", "waiting runs", "read cache"]
+ORDER = ["python", "packages", "extra server", "extra training", "tracking URI", "server", "authentication"]
+ORDER += ["run", "artifacts", "clean-up", "spool", "disk", "waiting runs", "read cache"]
 
 
 @pytest.fixture

@@ -175,7 +175,8 @@ def test_search_finds_texts_whatever_their_case() -> None:
 
 def test_a_timeline_is_whole_and_an_overview_short() -> None:
     long = "é" * 10_000
-    rounds = [Round(0, (answer(0, long, math.nan, reference_nll=math.inf, validations=(BAD,)),))]
+    given = answer(0, long, math.nan, reference_nll=math.inf, validations=(BAD,))
+    rounds = [Round(0, (given,), epoch=math.nan)]
     shown = view(rounds)
     found = shown.timeline(IDS[0])
     [row] = found.rounds[0]["answers"]
@@ -184,7 +185,8 @@ def test_a_timeline_is_whole_and_an_overview_short() -> None:
     assert row["reference_nll"] is None
     assert row["validations"][0]["errors"] == [{"path": "$", "message": "expected"}]
     assert found.sample["messages"] == [{"role": "user", "content": "main question 0"}]
-    assert json.dumps(dataclasses.asdict(found), allow_nan=False)
+    for document in (found, shown.overview(INFO)):
+        assert json.dumps(dataclasses.asdict(document), allow_nan=False)
     assert shown.matrix("reference_nll").values == [[None]]
     assert len(shown.overview(INFO).samples[0].prompt or "") <= LONGEST
     with pytest.raises(RunError, match="has no sample 'nobody'"):

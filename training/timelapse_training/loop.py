@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from contextlib import AbstractContextManager
-from math import floor
+from math import floor, isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -185,7 +185,7 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
                 f"step {self._step} came after step {before}",
                 "Count those of the whole training, not of an epoch: a step that was passed gets no round.",
             )
-        self._epoch = None if epoch is None else float(epoch)
+        self._epoch = None if epoch is None or not isfinite(epoch) else float(epoch)
         if self._epoch is None:
             if self.config.sample_frequency == "epoch" and self._step > self._start:
                 self._fence.report(

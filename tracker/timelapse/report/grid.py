@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,6 +137,11 @@ def _codes(column: pa.ChunkedArray, ids: Sequence[str]) -> np.ndarray:
 def _columns(rows: pa.Table, first: np.ndarray) -> list[RoundColumn]:
     found = rows.select(["step", "epoch", "trigger", "attempt"]).take(first).to_pylist()
     return [
-        RoundColumn(row["step"], row["epoch"], row["trigger"] or "manual", row["attempt"] or 0)
+        RoundColumn(row["step"], _known(row["epoch"]), row["trigger"] or "manual", row["attempt"] or 0)
         for row in found
     ]
+
+
+def _known(epoch: float | None) -> float | None:
+    """Return an epoch that a document can hold: rounds of one's own may have written any number."""
+    return epoch if epoch is not None and math.isfinite(epoch) else None
