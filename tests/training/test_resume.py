@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 from tiny import make_samples
 from trainers import make_trainer, only_run
@@ -71,7 +72,7 @@ def test_other_samples_are_refused_with_the_difference_or_kept_as_a_set(
         make_trainer(crashed, callback(make_samples("go", "new"))).train(resume_from_checkpoint=checkpoint)
     assert "1 new, such as 'new'; 4 no longer there, such as " in str(refused.value)
     assert "sample_set='v2'" in str(refused.value)
-    assert only_run(tracking).info.status == "FAILED"
+    assert only_run(tracking).info.status == "FAILED", "as it was"
 
     again = callback(make_samples("go", "new"), sample_set="v2")
     make_trainer(crashed, again).train(resume_from_checkpoint=checkpoint)
@@ -80,6 +81,25 @@ def test_other_samples_are_refused_with_the_difference_or_kept_as_a_set(
     frame = load_predictions(run.info.run_id)
     assert frame.groupby("set")["step"].unique().map(list).to_dict() == {"main": [0, 2, 4, 6], "v2": [8]}
     assert frame[frame["set"] == "v2"]["prompt"].tolist() == ["go", "new"]
+
+
+def test_a_finished_run_stays_what_it_was_when_a_resumed_training_is_refused(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    make_trainer(tmp_path / "out", callback()).train()
+    before = only_run(tracking)
+    shown = load_predictions(before.info.run_id)
+    with pytest.raises(RunError, match="holds rounds of other samples"):
+        make_trainer(tmp_path / "out", callback(make_samples("go", "new"))).train(
+            resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-6")
+        )
+    after = only_run(tracking)
+    assert after.info.status == "FINISHED"
+    changed = {key for key, value in after.data.tags.items() if before.data.tags[key] != value}
+    assert changed <= {names.TAG_TOKEN, names.TAG_MANIFEST}
+    assert before.data.tags.keys() == after.data.tags.keys()
+    pd.testing.assert_frame_equal(load_predictions(before.info.run_id), shown)
+    assert mlflow.active_run() is None
 
 
 def test_a_checkpoint_whose_run_is_gone_begins_a_new_one(

@@ -184,7 +184,9 @@ def open_run(
         recorder.record("numbers", pack({"tags": _tags(target)}))
     run = into or TrainingRun.__new__(TrainingRun)
     experiment_id = info.experiment_id if info else None
-    TrainingRun.__init__(run, recorder, uri, experiment_id=experiment_id, fresh=opened.fresh)
+    TrainingRun.__init__(
+        run, recorder, uri, experiment_id=experiment_id, fresh=opened.fresh, former=opened.former
+    )
     run.watch(training=not activate)
     return run
 
@@ -200,6 +202,8 @@ class _Known:
 class _Opened:
     run: Run | None
     fresh: bool
+    former: str | None = None
+    """The status that the run had when it was found."""
 
 
 def _known(target: RunTarget, *, activate: bool) -> _Known:
@@ -254,14 +258,18 @@ def _find_or_start(target: RunTarget, known: _Known, token: str) -> _Opened:
     # Before the training: a moment's trouble shall not cost the run.
     with polite_requests(retries=3), untouched_random_state():
         active = mlflow.active_run()
+        former = None
         if known.run_id:
-            _dress(target, _run_in_use(known.run_id))
+            found = _run_in_use(known.run_id)
+            former = found.info.status
+            _dress(target, found)
             if known.owned:  # a sync of the process that had it before must not end it
                 mlflow.MlflowClient().set_tag(known.run_id, names.TAG_TOKEN, token)
         if known.active:
             return _Opened(active, fresh=False)
         if known.run_id and known.owned:
-            return _Opened(mlflow.start_run(run_id=known.run_id, nested=active is not None), fresh=False)
+            again = mlflow.start_run(run_id=known.run_id, nested=active is not None)
+            return _Opened(again, fresh=False, former=former)
         if known.run_id:
             return _Opened(mlflow.MlflowClient().get_run(known.run_id), fresh=False)
         client = mlflow.MlflowClient()

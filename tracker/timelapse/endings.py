@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 from timelapse.fence import attempt, describe
 
+OVER = ("FINISHED", "FAILED", "KILLED")
+"""MLflow's statuses of runs that have ended."""
 SIGNAL_SECONDS = 5.0
 """What a signal leaves us for all runs together: a scheduler that ends a job kills it soon after."""
 

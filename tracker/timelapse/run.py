@@ -47,10 +47,18 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
     """
 
     def __init__(
-        self, recorder: Recorder, tracking_uri: str, *, experiment_id: str | None = None, fresh: bool = False
+        self,
+        recorder: Recorder,
+        tracking_uri: str,
+        *,
+        experiment_id: str | None = None,
+        fresh: bool = False,
+        former: str | None = None,
     ) -> None:
         self.experiment_id = experiment_id
         """The MLflow experiment's id; None if MLflow could not be reached when the run began."""
+        self.former_status = former
+        """The MLflow status of a run of ours that was there before; None of a new one."""
         self.fence: Fence = recorder.fence
         """Holds the failures so far."""
         self._recorder, self._tracking_uri = recorder, tracking_uri

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import IntervalStrategy
 
+from timelapse.endings import OVER
 from timelapse.errors import ConfigError, RunError
 from timelapse.fence import describe
 from timelapse.samples import SampleSet
@@ -109,7 +110,9 @@ def next_attempt(run: TrainingRun, samples: SampleSet, step: int, *, ours: bool)
     try:
         return run.next_attempt(samples, step)
     except RunError as error:
-        if ours and run.owned:
+        if ours and run.former_status in OVER:  # nothing has happened to it: it stays what it was
+            run.finish(run.former_status)
+        elif ours and run.owned:
             run.finish("FAILED", describe(error))
         elif ours:
             run.release()

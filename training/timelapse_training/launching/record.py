@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from timelapse import names
 from timelapse.config.redact import without_credentials
+from timelapse.endings import OVER
 from timelapse.errors import RunError
 from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.links import is_default_place, run_link
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 60.0
 """How often the run says that its launcher is at work, and gets the log so far."""
 CREATION_SECONDS = 30.0
-_OVER = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class LaunchRun:
 def _final_state(run: Run | None, ended: Ended) -> tuple[str, int]:
     """Return status and end time (milliseconds) of a run; what it says itself stands if that can be true."""
     said = run.info.status if run else None
-    if run is not None and said in _OVER and (said != "FINISHED" or ended.code == 0):
+    if run is not None and said in OVER and (said != "FINISHED" or ended.code == 0):
         return str(said), int(run.info.end_time or time.time() * 1000)
     return ended.status, int(time.time() * 1000)
 
