@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from timelapse_plugins.inner import Answer
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure of ours
@@ -26,3 +30,18 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure of ours
         elif "<" in text:  # a page for browsers
             text = ""
         return " ".join(text.split())[:500]
+
+
+def object_of(answer: Answer) -> Mapping[str, Any]:
+    """Return the JSON object that MLflow answered.
+
+    Raises:
+        Refused: It is something else, such as the page of a proxy that asks for a password.
+    """
+    try:
+        found = json.loads(answer.body or b"{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused(502, {}, b"its API answered with no JSON object: is a login page in the way?")
+    return found

@@ -325,6 +325,15 @@ def test_the_runs_of_a_job_are_found_by_its_exact_id(place: Place, run_id: str, 
     assert [line["run"]["run_id"] for line in told["runs"]] == [run_id]
     assert told["runs"][0]["run"]["claimed_by"] == "ada"
     assert place.get("/jobs/' OR '1'='1/runs")["runs"] == []
+    place.client.set_tag(other_id, names.TAG_JOB, "team/7")
+    assert [line["run"]["run_id"] for line in place.get("/jobs/team%2F7/runs")["runs"]] == [other_id]
+
+
+def test_a_sample_of_any_id_has_a_timeline(place: Place) -> None:
+    with start_run(tracking_uri=place.uri) as run:
+        run.log_predictions([{"sample_id": "a/b c?#%", "prompt": "Say it", "prediction": "It"}], step=1)
+    told = place.get(f"/runs/{run.run_id}/samples/a%2Fb%20c%3F%23%25")
+    assert told["sample"]["sample_id"] == "a/b c?#%"
 
 
 def test_a_configuration_is_checked_and_nothing_that_it_names_is_read(place: Place, tmp_path: Path) -> None:
@@ -362,7 +371,7 @@ def test_what_has_not_changed_is_304(place: Place, run_id: str, path: str) -> No
     first = place.api.get(f"/runs/{run_id}{path}")
     assert first.status_code == 200
     assert first.headers["cache-control"] == "private, no-cache"
-    assert first.headers["vary"] == "Cookie, Authorization"
+    assert first.headers["vary"] == "Cookie, Authorization, X-MLFLOW-WORKSPACE"
     again = place.api.get(f"/runs/{run_id}{path}", headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == first.headers["etag"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +210,11 @@ def test_metadata_that_is_none_is_left_out(place: Place, metadata: str) -> None:
     assert place.get(f"/runs/{run_id}/samples/{sample}")["sample"]["metadata"] == {}
 
 
-@pytest.mark.parametrize("config", ['a: "\\ud800"\n', "".join(" " * depth + "a:\n" for depth in range(300))])
-def test_a_configuration_that_json_cannot_hold_is_told(place: Place, config: str) -> None:
-    answer = place.api.get("/config/check", params={"config": config})
+def test_a_configuration_that_json_cannot_hold_is_told(place: Place) -> None:
+    deep = "".join(" " * depth + "a:\n" for depth in range(300))
+    [problem] = place.get("/config/check", config=deep)["problems"]
+    assert (problem["line"], problem["text"]) == (100, "is not valid YAML: it is nested more than 100 deep.")
+    answer = place.api.get("/config/check", params={"config": 'a: "\\ud800"\n'})
     assert answer.status_code == 422
     assert "nested too deeply, or holds half a character" in answer.json()["detail"]
 
@@ -252,13 +256,28 @@ class Refusing(InProcess):
     """MLflow, but for paths that it refuses as it would somebody without permission."""
 
     refused: tuple[str, ...] = ()
+    hanging: tuple[str, ...] = ()
+    with_a_page: tuple[str, ...] = ()
     asked: list[str] = []  # noqa: RUF012 - of the test's only instance
 
     async def get(self, path: str, params: Any, caller: Caller, limit: int = 64 << 20) -> Answer:
+        return self._other(path) or await super().get(path, params, caller, limit)
+
+    async def search(self, path: str, question: bytes, caller: Caller, limit: int = 64 << 20) -> Answer:
+        return self._other(path) or await super().search(path, question, caller, limit)
+
+    async def _asked(self, scope: dict[str, Any], body: bytes, limit: int) -> Answer:
+        if scope["path"] in self.hanging:
+            await anyio.sleep_forever()
+        return await super()._asked(scope, body, limit)
+
+    def _other(self, path: str) -> Answer | None:
         self.asked.append(path)
         if path in self.refused:
             return Answer(403, {}, b'{"message": "Permission denied"}')
-        return await super().get(path, params, caller, limit)
+        if path in self.with_a_page:
+            return Answer(200, {}, b"<html>Please log in</html>")
+        return None
 
 
 @pytest.fixture
@@ -280,6 +299,62 @@ def test_a_refusal_of_files_is_explained_and_not_kept(
     assert any("MLflow answers 403: Permission denied" in problem for problem in told["problems"])
     inner.refused = ()
     assert len(api.get(f"/runs/{run_id}/overview").json()["rounds"]) == 2
+
+
+def test_a_store_that_hangs_is_given_up_and_asked_again_later(
+    refusing: tuple[Refusing, TestClient], run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, api = refusing
+    monkeypatch.setattr(run_files, "FILE_SECONDS", 0.2)
+    inner.hanging = ("/get-artifact",)
+    told = api.get(f"/runs/{run_id}/overview").json()
+    assert told["rounds"] == []
+    said = (
+        "MLflow answers 504: the artifact store did not hand out timelapse/manifest.json within 0.2 seconds"
+    )
+    assert any(said in problem for problem in told["problems"])
+    inner.hanging = ()
+    monkeypatch.undo()
+    assert len(api.get(f"/runs/{run_id}/overview").json()["rounds"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ("/api/2.0/mlflow/runs/get", "/runs/{}"),
+        ("/api/2.0/mlflow/artifacts/list", "/runs/{}/overview"),
+        ("/api/2.0/mlflow/experiments/get", "/experiments/0/runs"),
+        ("/api/2.0/mlflow/runs/search", "/experiments/0/runs"),
+        ("/api/2.0/mlflow/experiments/search", "/jobs/j/runs"),
+    ],
+)
+def test_the_page_of_a_proxy_is_no_answer(
+    refusing: tuple[Refusing, TestClient], run_id: str, asked: str, path: str
+) -> None:
+    inner, api = refusing
+    inner.with_a_page = (asked,)
+    answer = api.get(path.format(run_id))
+    assert answer.status_code == 502
+    assert "is a login page in the way?" in answer.json()["detail"]
+
+
+def test_work_is_done_for_those_whom_mlflow_knows(refusing: tuple[Refusing, TestClient]) -> None:
+    inner, api = refusing
+    assert api.get("/config/check?config=model:+x").status_code == 200
+    inner.refused = ("/api/2.0/mlflow/experiments/search",)
+    assert api.get("/config/check?config=model:+x").status_code == 403
+
+
+def test_so_many_files_are_sent_at_a_time(place: Place, run_id: str) -> None:
+    app = build(InProcess(place.app))
+    app.state.service = replace(app.state.service, downloads=asyncio.Semaphore(1))
+    with TestClient(app, base_url=ADDRESS) as api:
+        for _ in range(3):
+            assert api.get(f"/runs/{run_id}/export").status_code == 200, "each gives its place back"
+        app.state.service = replace(app.state.service, downloads=asyncio.Semaphore(0))
+        refused = api.get(f"/runs/{run_id}/export")
+    assert refused.status_code == 503
+    assert refused.json()["hint"] == "Try again in a minute."
 
 
 @pytest.mark.parametrize("refusing", [True, False], indirect=True)

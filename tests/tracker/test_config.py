@@ -256,7 +256,7 @@ def test_json_is_read_with_lines_too():
             "c.yaml: is not valid YAML: special characters are not allowed at character 3.",
         ),
         ("a: !!int abc\n", "c.yaml", "c.yaml: is not valid YAML: a value does not fit its tag."),
-        ("a: " + "[" * 1000, "c.yaml", "c.yaml: is nested too deeply."),
+        ("a: " + "[" * 1000, "c.yaml", "c.yaml: is not valid YAML: it is nested more than 100 deep."),
         (
             "{\n'a': 1}",
             "c.json",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import Depends, Path, Query, Request
@@ -15,7 +15,7 @@ from timelapse_plugins.api.problems import Problem
 from timelapse_plugins.api.run_data import RunData
 from timelapse_plugins.api.runs import RUN_ID, StoredRun
 from timelapse_plugins.inner import Caller
-from timelapse_plugins.refusals import Refused
+from timelapse_plugins.refusals import Refused, object_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_JSON = 16 << 20
 """Bytes of an answer of MLflow's REST API that are read."""
+MOST_DOWNLOADS = 8
+"""Files that are written to the server's disk and sent at a time, however slowly they are taken."""
 NAME_SECONDS = 30.0
 """For how long the name of an experiment is kept."""
 
@@ -69,8 +71,7 @@ async def asked(inner: Inner, path: str, params: list[tuple[str, str]], caller: 
     got = await inner.get(path, params, caller, MOST_JSON)
     if got.status != 200:
         raise Refused(got.status, got.headers, got.body)
-    found: Mapping[str, Any] = json.loads(got.body or b"{}")
-    return found
+    return object_of(got)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,16 @@ class Service:
     """What runs hold."""
     known_inner: bool
     """Whether the app is one whose permissions we know."""
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_DOWNLOADS))
+    """The files that may be sent at a time."""
+
+    async def admit(self, caller: Caller) -> None:
+        """Let through whoever MLflow knows: for what shows nothing of anybody, but takes time to work out.
+
+        Raises:
+            Refused: MLflow wants to know who it is.
+        """
+        await asked(self.inner, "/api/2.0/mlflow/experiments/search", [("max_results", "1")], caller)
 
     async def run(self, run_id: str, caller: Caller) -> StoredRun:
         """Return a run that the caller may see.

@@ -29,6 +29,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     405: {"description": "Only GET, HEAD and OPTIONS are possible."},
     422: {"description": "A parameter is wrong."},
     502: {"description": "MLflow itself failed."},
+    503: {"description": "Too much is being done at a time."},
 }
 
 

@@ -12,6 +12,7 @@ from timelapse.report.config_documents import TypedConfig
 from timelapse.report.config_view import MOST_TEXT, Guess, check_typed
 from timelapse_plugins.api.access import service_of
 from timelapse_plugins.api.answers import answer, encoded
+from timelapse_plugins.inner import Caller
 
 router = APIRouter(prefix="/config")
 
@@ -39,6 +40,8 @@ async def check(
 
     No file that it names is looked at, nothing of it is imported or started.
     """
+    service = service_of(request)
+    await service.admit(Caller.of(request.scope))
     guess = Guess(rows, row_tokens, samples, prompt_tokens, answer_tokens)
-    body = await service_of(request).data.compute(lambda: encoded(check_typed(config, guess)))
+    body = await service.data.compute(lambda: encoded(check_typed(config, guess)))
     return answer(request, body)

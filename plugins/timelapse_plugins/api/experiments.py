@@ -119,7 +119,7 @@ async def experiment_runs(
     return answer(request, encoded(ExperimentRuns(experiment_id, name, lines, token)))
 
 
-@router.get("/jobs/{job_id}/runs", response_model=JobRuns)
+@router.get("/jobs/{job_id:path}/runs", response_model=JobRuns)
 async def job_runs(
     request: Request,
     job_id: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 
 import anyio
@@ -16,10 +17,13 @@ from timelapse.reading.choice import newest_attempts
 from timelapse.reading.export import write_pieces
 from timelapse.reading.tidy import pieces
 from timelapse.report.report import make_report
-from timelapse_plugins.api.access import OfRun
+from timelapse_plugins.api.access import MOST_DOWNLOADS, OfRun
 from timelapse_plugins.api.answers import attachment, entity_tag, not_modified
+from timelapse_plugins.api.problems import Problem
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from timelapse.reading.loader import RunRounds
     from timelapse_plugins.api.runs import StoredRun
 
@@ -58,13 +62,34 @@ async def export(access: OfRun, format: Format = "csv", attempts: Attempts = "la
     tag = entity_tag(repr((held.version, held.complete, format, attempts)))
     if known := not_modified(access.request, tag):
         return known
-    file = await access.service.data.compute(_written(access.run, held.loaded, format, attempts))
-    headers = {
-        "etag": tag,
-        "content-length": str(file.seek(0, 2)),
-        "content-disposition": f'attachment; filename="{_file_name(access.run)}.{format}"',
-    }
-    return StreamingResponse(_chunks(file), 200, headers, MEDIA_TYPES[format])
+    downloads = access.service.downloads
+    if downloads.locked():
+        raise Problem(503, f"{MOST_DOWNLOADS} files are being written or sent, and no more at a time.")
+    async with AsyncExitStack() as until_sent:
+        await until_sent.enter_async_context(downloads)
+        write = _written(access.run, held.loaded, format, attempts)
+        file = until_sent.enter_context(await access.service.data.compute(write))
+        headers = {
+            "etag": tag,
+            "content-length": str(file.seek(0, 2)),
+            "content-disposition": f'attachment; filename="{_file_name(access.run)}.{format}"',
+        }
+        return _Download(file, until_sent.pop_all(), headers, MEDIA_TYPES[format])
+
+
+class _Download(StreamingResponse):
+    """A file that is sent piece by piece, and let go however that ends."""
+
+    def __init__(
+        self, file: BinaryIO, until_sent: AsyncExitStack, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(_chunks(file), 200, headers, media_type)
+        self._until_sent = until_sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        async with self._until_sent:
+            await super().__call__(scope, receive, send)
 
 
 @router.get(
@@ -96,12 +121,9 @@ def _written(run: StoredRun, loaded: RunRounds, kind: str, attempts: str) -> Cal
 
 
 async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    try:
-        file.seek(0)
-        while chunk := await anyio.to_thread.run_sync(file.read, _CHUNK):
-            yield chunk
-    finally:
-        file.close()
+    file.seek(0)
+    while chunk := await anyio.to_thread.run_sync(file.read, _CHUNK):
+        yield chunk
 
 
 def _file_name(run: StoredRun) -> str:

@@ -22,7 +22,7 @@ MOST_PARAMETERS = 2_000
 
 _HEADERS = {
     "cache-control": "private, no-cache",
-    "vary": "Cookie, Authorization",
+    "vary": "Cookie, Authorization, X-MLFLOW-WORKSPACE",
     "x-content-type-options": "nosniff",
 }
 

@@ -29,6 +29,7 @@ _HINTS = {
     404: "Look at the address; the API's paths and parameters are listed at openapi.json.",
     405: "Everything here is read with GET; nothing can be changed.",
     422: "Correct the parameter; the API's parameters are listed at openapi.json.",
+    503: "Try again in a minute.",
     502: "Look at the log of the MLflow server, and try again.",
 }
 

@@ -167,7 +167,7 @@ async def search(access: OfRun, text: Text, set_name: SetName = None, attempt: A
     return await access.document(held, ("search", text), lambda: held.view.search(text))
 
 
-@router.get("/runs/{run_id}/samples/{sample_id}", response_model=documents.Timeline)
+@router.get("/runs/{run_id}/samples/{sample_id:path}", response_model=documents.Timeline)
 async def timeline(
     access: OfRun, sample_id: SampleId, set_name: SetName = None, attempt: Attempt = None
 ) -> Response:

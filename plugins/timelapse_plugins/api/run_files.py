@@ -12,12 +12,12 @@ from timelapse import names
 from timelapse.reading.bounds import Bounds, Budget, Budgets
 from timelapse.reading.files import with_digest, with_size
 from timelapse_plugins.inner import TooLargeError
-from timelapse_plugins.refusals import Refused
+from timelapse_plugins.refusals import Refused, object_of
 
 if TYPE_CHECKING:
     from timelapse_plugins.api.memory import Memory
     from timelapse_plugins.api.runs import StoredRun
-    from timelapse_plugins.inner import Answer, Caller, Inner
+    from timelapse_plugins.inner import Caller, Inner
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ SAMPLES = Bounds(rows=100_000, decoded_bytes=64 << 20)
 """What is decoded of a run's samples: less, because all of them become Python objects."""
 MOST_MANIFEST = 4 << 20
 """Bytes of manifest.json, about 20,000 rounds."""
+FILE_SECONDS = 60.0
+"""How long a file may take: a store that hangs must not keep the few readers that there are for ever."""
 MOST_LISTED = 16 << 20
 """Bytes of MLflow's list of a run's files."""
 
@@ -65,11 +67,12 @@ class InnerFiles:
         limit = ROUNDS.file_bytes if file.endswith(".parquet") else MOST_MANIFEST
         if (self._listing.get(file) or 0) > limit:
             raise TooLargeError(limit)
-        answer = self._place.file(self._run.run_id, f"{names.ARTIFACT_FOLDER}/{file}", self._caller, limit)
-        if answer.status != 200:
+        path = f"{names.ARTIFACT_FOLDER}/{file}"
+        try:
+            return self._place.file(self._run.run_id, path, self._caller, limit)
+        except Refused:
             self.complete = False
-            raise Refused(answer.status, answer.headers, answer.body)
-        return answer.body
+            raise
 
     def verified(self, file: str, sha256: str, decode: Callable[[bytes], T]) -> T:
         """Return a file, decoded, whose content has this SHA-256."""
@@ -125,12 +128,25 @@ class InnerPlace:
     def __init__(self, inner: Inner, static_prefix: str, loop: asyncio.AbstractEventLoop) -> None:
         self._inner, self._prefix, self._loop = inner, static_prefix, loop
 
-    def file(self, run_id: str, path: str, caller: Caller, limit: int) -> Answer:
-        """Return the answer to a request for an artifact of a run."""
+    def file(self, run_id: str, path: str, caller: Caller, limit: int) -> bytes:
+        """Return an artifact of a run.
+
+        Raises:
+            Refused: MLflow does not hand it out, or not before others should have their turn.
+        """
         request = self._inner.get(
             f"{self._prefix}/get-artifact", [("run_id", run_id), ("path", path)], caller, limit
         )
-        return asyncio.run_coroutine_threadsafe(request, self._loop).result()
+        waiting = asyncio.run_coroutine_threadsafe(request, self._loop)
+        try:
+            answer = waiting.result(FILE_SECONDS)
+        except TimeoutError:
+            waiting.cancel()
+            said = f"the artifact store did not hand out {path} within {FILE_SECONDS:g} seconds"
+            raise Refused(504, {}, said.encode()) from None
+        if answer.status != 200:
+            raise Refused(answer.status, answer.headers, answer.body)
+        return answer.body
 
 
 async def listing(inner: Inner, run_id: str, caller: Caller) -> dict[str, int | None]:
@@ -143,7 +159,7 @@ async def listing(inner: Inner, run_id: str, caller: Caller) -> dict[str, int | 
     answer = await inner.get("/api/2.0/mlflow/artifacts/list", params, caller, MOST_LISTED)
     if answer.status != 200:
         raise Refused(answer.status, answer.headers, answer.body)
-    files = json.loads(answer.body or b"{}").get("files", ())
+    files = object_of(answer).get("files", ())
     return {
         PurePosixPath(each["path"]).name: int(each["file_size"])
         if each.get("file_size") is not None

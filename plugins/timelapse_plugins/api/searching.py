@@ -14,7 +14,7 @@ from timelapse.scoring.builtin import SCORERS
 from timelapse_plugins.api.access import MOST_JSON, asked
 from timelapse_plugins.api.problems import Problem
 from timelapse_plugins.api.runs import StoredRun
-from timelapse_plugins.refusals import Refused
+from timelapse_plugins.refusals import Refused, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ async def search(
             hint = "Take `next_cursor` of the page before; or begin without one."
             raise Problem(422, "cursor: MLflow does not know this cursor.", hint)
         raise Refused(got.status, got.headers, got.body)
-    found = json.loads(got.body or b"{}")
+    found = object_of(got)
     return [StoredRun.of(each) for each in found.get("runs", ())], found.get("next_page_token") or None
 
 

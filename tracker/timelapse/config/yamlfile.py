@@ -20,6 +20,7 @@ _PREFIX = "tag:yaml.org,2002:"
 _MERGE = _PREFIX + "merge"
 # Aliases of aliases can make a few lines into gigabytes.
 _MOST_NODES = 100_000
+_DEEPEST = 100
 
 _FLOAT = re.compile(
     r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
@@ -32,8 +33,24 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, less its surprises.
 
     `1e-4` is a number, as YAML 1.2 has it; dates and `12:30` stay text; keys are text as written; the result
-    holds nothing that JSON does not know.
+    holds nothing that JSON does not know. It stops at what nobody writes by hand, before it has read it all.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self._nodes > _MOST_NODES:
+            raise yaml.composer.ComposerError(None, None, f"it has more than {_MOST_NODES} values", mark)
+        if self._depth > _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"it is nested more than {_DEEPEST} deep", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)
