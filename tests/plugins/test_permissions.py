@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from servers import START_SECONDS, MlflowServer
 
+from timelapse import start_run
 from timelapse_plugins.doors import MlflowsDoors
 from timelapse_plugins.inner import MAX_BODY, Answer, Caller, InProcess, TooLargeError
 from timelapse_plugins.permissions import Permissions
 from timelapse_plugins.refusals import Refused
 from timelapse_plugins.remembered import MAX_ENTRIES, Identity, Remembered
 
+API = "/timelapse/api/v1"
 PASSWORD = "a long password 1"
+SECRET = "what only readers know"
 USERS = ("reader", "editor", "nobody")
 GRANTS = {"reader": "READ", "editor": "EDIT"}
 SETTINGS = """
@@ -282,6 +286,72 @@ def test_both_workers_let_the_same_people_in(company: Company) -> None:
         assert company.ask(None, "GET", "/timelapse/runs/1")[0] == 401
     log = company.server.log.read_text()
     assert log.count("Created admin user") <= 1, "two workers make one admin"
+
+
+@pytest.fixture(scope="module")
+def answered(company: Company) -> str:
+    """Rounds that somebody with EDIT has logged in the run that the tests look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIMELAPSE_SPOOL", str(company.server.folder / "spool"))
+        patch.setenv("MLFLOW_TRACKING_USERNAME", "editor")
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+        patch.setenv("JOB_ID", "job/7")
+        patch.setenv("JOB_USER_ID", "nobody")
+        run_id = company.runs["default"]
+        before = mlflow.get_tracking_uri()
+        with start_run(run_id=run_id, tracking_uri=company.server.uri) as run:
+            for step in (1, 2):
+                asked = {"sample_id": "a", "prompt": "Who?", "reference": SECRET}
+                run.log_predictions([{**asked, "prediction": f"{SECRET} at {step}"}], step=step)
+        mlflow.set_tracking_uri(before)
+    return run_id
+
+
+def paths_of(run_id: str, experiment_id: str) -> list[str]:
+    """Every address of the API that tells something of a run."""
+    of_run = ["", "/rounds", "/trends", "/overview", "/matrix", "/texts?lane=0", "/search?text=w"]
+    of_run += ["/samples/a", "/predictions", "/export", "/report"]
+    of_runs = [f"/compare?run={run_id}@1&run={run_id}@2", f"/compare/export?run={run_id}@1&run={run_id}@2"]
+    return [*(f"/runs/{run_id}{path}" for path in of_run), *of_runs, f"/experiments/{experiment_id}/runs"]
+
+
+def test_every_answer_is_for_those_whom_mlflow_shows_the_run(company: Company, answered: str) -> None:
+    """As people with real passwords, over two workers, each after one who may: no cache leaks."""
+    _, _, told = company.ask("reader", "GET", f"{API}/runs/{answered}")
+    experiment_id = json.loads(told)["run"]["experiment_id"]
+    for path in paths_of(answered, experiment_id):
+        status, headers, body = company.ask("reader", "GET", API + path)
+        assert status == 200, (path, body)
+        tag = {"If-None-Match": headers["etag"]}
+        assert "X-MLFLOW-WORKSPACE" in headers["vary"]
+        for user, expected in (("nobody", 403), (None, 401), ("editor", 200), ("admin", 200)):
+            assert company.ask(user, "GET", API + path)[0] == expected, (path, user)
+            refused, _, body = company.ask(user, "GET", API + path, **tag)
+            assert refused == (304 if expected == 200 else expected), (path, user)
+            assert expected == 200 or SECRET.encode() not in body
+        elsewhere, _, body = company.ask("admin", "GET", API + path, **{"X-MLFLOW-WORKSPACE": "team-b"})
+        assert elsewhere == 404, path
+        assert SECRET.encode() not in body
+        forged = company.ask("reader", "GET", API + path, Host="evil.example")
+        assert forged[0] == 403, path
+        assert SECRET.encode() not in forged[2]
+
+
+def test_who_claims_a_job_gets_nothing_by_it(company: Company, answered: str) -> None:
+    found = {
+        user: company.ask(user, "GET", f"{API}/jobs/job%2F7/runs")
+        for user in ("reader", "admin", "nobody", None)
+    }
+    assert {user: status for user, (status, _, _) in found.items()} == {
+        "reader": 200,
+        "admin": 200,
+        "nobody": 200,
+        None: 401,
+    }
+    shown = {user: json.loads(body)["runs"] for user, (status, _, body) in found.items() if status == 200}
+    assert [[line["run"]["run_id"] for line in lines] for lines in shown.values()] == [[answered]] * 2 + [[]]
+    assert shown["reader"][0]["run"]["claimed_by"] == "nobody"
+    assert company.ask("nobody", "GET", f"{API}/runs/{answered}/overview")[0] == 403
 
 
 def test_doors_open_for_those_whom_mlflow_lets_in_and_are_remembered(company: Company) -> None:
