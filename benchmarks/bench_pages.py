@@ -10,6 +10,7 @@ prints medians and their ratio; then it moves through the rounds and prints what
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -20,7 +21,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import mlflow
-from playwright.sync_api import CDPSession, Page
+from playwright.sync_api import BrowserContext, CDPSession, Page
+from playwright.sync_api import TimeoutError as OutOfPatience
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
@@ -33,7 +35,6 @@ from timelapse import load_predictions
 
 TABLE = "table.json"
 LOAD_LIMIT, MOVE_LIMIT_MS, FRAMES_LIMIT = 0.5, 8.0, 0.05
-SECONDS = 120_000
 
 _FRAMES = """
 (milliseconds) => new Promise((done) => {
@@ -59,13 +60,16 @@ def log_table(uri: str, run_id: str) -> None:
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))
 
 
-def opened(page: Page, url: str, used: Callable[[Page], None]) -> float:
-    """Return the seconds from asking for a page until it is used."""
-    page.goto("about:blank")
+def opened(context: BrowserContext, url: str, used: Callable[[Page], None]) -> float:
+    """Return the seconds from asking for a page until it is used; at most as long as there is patience."""
+    page = context.new_page()
     start = time.perf_counter()
-    page.goto(url, wait_until="commit")
-    used(page)
-    return time.perf_counter() - start
+    with contextlib.suppress(OutOfPatience):
+        page.goto(url, wait_until="commit")
+        used(page)
+    taken = time.perf_counter() - start
+    page.close()
+    return taken
 
 
 def use_our_page(page: Page) -> None:
@@ -78,7 +82,7 @@ def use_our_page(page: Page) -> None:
 
 def use_mlflow_page(page: Page) -> None:
     """Wait for the first rows of the table."""
-    page.wait_for_selector("[role=table] >> text=main question 0", timeout=SECONDS)
+    page.wait_for_selector('text="main question 0"')
 
 
 def moves(page: Page, number: int) -> tuple[list[float], int]:
@@ -86,6 +90,8 @@ def moves(page: Page, number: int) -> tuple[list[float], int]:
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     tools = page.context.new_cdp_session(page)
+    # Processor time of the page's thread: on a busy machine a clock would count what others do.
+    tools.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
     tools.send("Performance.enable")
     page.keyboard.press("Home")
     page.evaluate(_PAINTED)
@@ -129,6 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--patience", type=float, default=60, help="seconds that a page may take to be used")
     parser.add_argument("--moves", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -139,22 +146,28 @@ def main() -> None:
         server = stack.enter_context(MlflowServer(folder, *settings, backend=uri))
         experiment = mlflow.MlflowClient(uri).get_run(run_id).info.experiment_id
         context = stack.enter_context(chromium()).new_context(viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(SECONDS)
-        page = context.new_page()
+        context.set_default_timeout(options.patience * 1000)
         ours = f"{server.uri}/timelapse/runs/{run_id}"
         theirs = f"{server.uri}/#/experiments/{experiment}/runs/{run_id}/artifacts/{TABLE}"
-        missed = loading(page, ours, theirs, options.times)
-        opened(page, ours, use_our_page)
-        missed += scrubbing(page, options.moves)
+        page = context.new_page()  # first: MLflow's page keeps a processor busy for long after it is closed
+        page.goto(ours)
+        use_our_page(page)
+        page.wait_for_load_state("networkidle")
+        missed = scrubbing(page, options.moves)
+        page.close()
+        missed += loading(context, ours, theirs, options)
     for each in missed:
         print(f"Failed: {each}", file=sys.stderr)
     sys.exit(bool(missed))
 
 
-def loading(page: Page, ours: str, theirs: str, times: int) -> list[str]:
+def loading(context: BrowserContext, ours: str, theirs: str, options: argparse.Namespace) -> list[str]:
     found: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for number in range(times + 1):  # the first time warms the server, and the browser's cache
-        pair = {"ours": opened(page, ours, use_our_page), "theirs": opened(page, theirs, use_mlflow_page)}
+    for number in range(options.times + 1):  # the first time warms the server, and the browser's cache
+        pair = {
+            "ours": opened(context, ours, use_our_page),
+            "theirs": opened(context, theirs, use_mlflow_page),
+        }
         for name, seconds in pair.items():
             if number:
                 found[name].append(seconds)
@@ -162,6 +175,8 @@ def loading(page: Page, ours: str, theirs: str, times: int) -> list[str]:
                 print(f"first time, {name:8} {seconds * 1000:8.0f} ms")
     medians = {name: statistics.median(values) for name, values in found.items()}
     ratio = medians["ours"] / medians["theirs"]
+    if medians["theirs"] >= options.patience:
+        print(f"MLflow's page does not show the table within {options.patience:g} s: this is counted for it")
     print(f"run page, usable     {medians['ours'] * 1000:8.0f} ms")
     print(f"MLflow's table       {medians['theirs'] * 1000:8.0f} ms   ratio {ratio:.2f} (<= {LOAD_LIMIT})")
     return [] if ratio <= LOAD_LIMIT else [f"the run page takes {ratio:.2f} of MLflow's Artifacts page"]
@@ -172,7 +187,9 @@ def scrubbing(page: Page, number: int) -> list[str]:
     p95 = statistics.quantiles(taken, n=20)[-1]
     idle, busy = frames(page, 5)
     dropped = (1 - busy / 60, 1 - idle / 60)
-    print(f"a move: script       {statistics.median(taken):8.1f} ms   p95 {p95:.1f} ms (<= {MOVE_LIMIT_MS:g})")
+    print(
+        f"a move: script       {statistics.median(taken):8.1f} ms   p95 {p95:.1f} ms (<= {MOVE_LIMIT_MS:g})"
+    )
     print(f"requests of {number} moves {requests:6}      (0)")
     print(f"frames dropped       {dropped[0]:8.1%}   idle {dropped[1]:.1%} (at most 5 points more)")
     return [

@@ -96,6 +96,7 @@ def open_page(browser: Browser, place: Place) -> Iterator[Opener]:
 
 def test_the_tab_in_mlflows_run_page_shows_what_was_stored(open_page: Opener, place: Place) -> None:
     page = open_page(place.mlflow_page("")).page
+    page.set_viewport_size({"width": 1280, "height": 1800})  # only rows inside the window are drawn
     page.get_by_role("tab", name="Predictions").click()
     frame = page.frame_locator("#timelapse-panel iframe")
     frame.get_by_text("Predictions at step 4").wait_for()

@@ -350,6 +350,7 @@ def walk(page: Any) -> None:
     page.wait_for_selector(".window .tr")
     count = len(PAYLOADS) + len(SCRIPTS)
     scroller = page.locator(".answers .scroller")
+    scroller.evaluate("(box) => box.scrollIntoView()")  # only what is inside the window is drawn
     seen: set[str] = set()
     for top in range(0, count * 260, 600):
         scroller.evaluate("(box, top) => { box.scrollTop = top; }", top)

@@ -9,6 +9,7 @@ const LIMIT = 600; // characters of a text that a row looks at: it has a few lin
 const CHARACTERS_A_LINE = 26;
 const CLASSES = { __proto__: null, always_right: 'info', learned: 'good', forgotten: 'bad', oscillating: 'warn', never: '' };
 const FLAGS = ['truncated', 'empty', 'loop', 'echo', 'length_drift', 'script_switch'];
+const SAID = ['invalid', ...FLAGS].reduce((sum, flag) => sum | MARK[flag], 0);
 
 export const AnswerRow = memo(({ columns, place, numbers, ...row }) => {
   const values = numbers.split(' ');
@@ -22,14 +23,18 @@ export const AnswerRow = memo(({ columns, place, numbers, ...row }) => {
 });
 
 const CELLS = {
-  index: ({ item, select }) => html`<button type="button" class="open" aria-label=${`Show sample ${item.key} over training`} onClick=${() => select(item.key)}>${item.key}</button>`,
-  prompt: ({ item }) => html`<span class="text clip" dir="auto">${item.sample.prompt}</span>`,
-  reference: ({ item }) => html`<span class="text clip" dir="auto">${item.sample.reference}</span>`,
+  index: ({ item, select }) => html`<${Opener} item=${item} select=${select} />`,
+  prompt: ({ item }) => html`<${Fixed} text=${item.sample.prompt} />`,
+  reference: ({ item }) => html`<${Fixed} text=${item.sample.reference} />`,
   prediction: prediction,
   score: (_row, _column, value) => value,
-  column: ({ item }, { name }) => html`<span class="text clip" dir="auto">${shown(columnOf(item.sample, name))}</span>`,
-  class: notes,
+  column: ({ item }, { name }) => html`<${Fixed} text=${shown(columnOf(item.sample, name))} />`,
+  class: ({ item, mark, findings }) => html`<${Notes} item=${item} mark=${mark & SAID} findings=${findings} />`,
 };
+
+const Opener = memo(({ item, select }) => html`<button type="button" class="open" aria-label=${`Show sample ${item.key} over training`} onClick=${() => select(item.key)}>${item.key}</button>`);
+
+const Fixed = memo(({ text }) => html`<span class="text clip" dir="auto">${text}</span>`);
 
 const shown = (value) => (value == null ? '' : String(value));
 
@@ -44,7 +49,7 @@ function prediction({ lines, text, before, error, isLoading, isLeftOut, mark }) 
 }
 
 /** The sample's class, and what is to be said of this answer. */
-function notes({ item: { sample }, mark, findings }) {
+const Notes = memo(({ item: { sample }, mark, findings }) => {
   const { sample_class: name, class_step: step } = sample;
   const at = step != null && name !== 'oscillating' ? ` @${count(step)}` : '';
   return html`<span class="notes">
@@ -52,4 +57,4 @@ function notes({ item: { sample }, mark, findings }) {
     ${mark & MARK.invalid ? html`<span class="badge bad" title=${findings ?? ''}>invalid</span>` : null}
     ${FLAGS.filter((flag) => mark & MARK[flag]).map((flag) => html`<span class="badge warn">${label(flag).toLowerCase()}</span>`)}
   </span>`;
-}
+});

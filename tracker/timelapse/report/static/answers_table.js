@@ -6,7 +6,7 @@ import { label, number, plural } from './format.js';
 import { comparedWith } from './texts_store.js';
 
 const [LINE, PADDING, HEAD, GAP] = [19, 13, 40, 12];
-const OVERSCAN = 4;
+const OVERSCAN = 2;
 const AHEAD = 20;
 
 export function AnswersTable(props) {
@@ -76,23 +76,30 @@ function GroupRow({ group }) {
   return html`<div class="tr group" role="row"><div role="cell" dir="auto">${label(group.name || 'none')} · ${plural(group.lanes.length, 'row')}</div></div>`;
 }
 
-/** First and last (exclusive) of the items in sight. */
+/** First and last (exclusive) of the items in sight: of the part of the table that is inside the window. */
 function useRange(scroller, height, count) {
   const [range, setRange] = useState([0, 30]);
   useLayoutEffect(() => {
     const measure = () => {
       const { scrollTop, clientHeight } = scroller.current;
-      const first = Math.max(0, Math.floor((scrollTop - HEAD) / height) - OVERSCAN);
-      const last = Math.ceil((scrollTop + clientHeight) / height) + OVERSCAN;
+      const box = scroller.current.getBoundingClientRect();
+      const above = Math.min(Math.max(0, -box.top), clientHeight);
+      const below = Math.min(Math.max(0, box.top + clientHeight - innerHeight), clientHeight - above);
+      const first = Math.max(0, Math.floor((scrollTop + above - HEAD) / height) - OVERSCAN);
+      const last = Math.ceil((scrollTop + clientHeight - below) / height) + OVERSCAN;
       setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
     };
     const sizes = new ResizeObserver(measure);
     sizes.observe(scroller.current);
-    scroller.current.addEventListener('scroll', measure, { passive: true });
+    sizes.observe(document.body);
+    const settings = { passive: true, capture: true }; // whatever scrolls: the table, the window
+    addEventListener('scroll', measure, settings);
+    addEventListener('resize', measure);
     measure();
     return () => {
       sizes.disconnect();
-      scroller.current?.removeEventListener('scroll', measure);
+      removeEventListener('scroll', measure, settings);
+      removeEventListener('resize', measure);
     };
   }, [height]);
   const first = Math.min(range[0], Math.max(0, count - 1));

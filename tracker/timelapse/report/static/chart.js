@@ -1,6 +1,6 @@
 // Curves over steps: uPlot in our colours, with a cursor that follows what the page shows.
 
-import { html, colour, useEffect, useRef, useState } from './dom.js';
+import { html, colour, useEffect, useLayoutEffect, useRef, useState } from './dom.js';
 import { onTheme } from './theme.js';
 import uPlot from './vendor/uplot.js';
 
@@ -35,7 +35,9 @@ export function Chart({ x, series, scales, cursor = null, onPick, height = 160, 
       plot.current.destroy();
     };
   }, [x, series, scales, height, left, right, themed]);
-  useEffect(() => place(plot.current, x, cursor), [cursor]);
+  useLayoutEffect(() => { // in the frame in which the rest moves: a second one costs as much again
+    if (plot.current) place(plot.current, x, cursor);
+  }, [cursor]);
   return html`<div class="chart" role="img" aria-label=${label} ref=${host}></div>`;
 }
 

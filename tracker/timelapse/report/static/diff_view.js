@@ -1,6 +1,6 @@
 // A text and what has changed in it. Model text becomes text nodes, never markup.
 
-import { html, memo } from './dom.js';
+import { html, memo, useLayoutEffect, useRef } from './dom.js';
 import { wordDiff } from './word_diff.js';
 
 /**
@@ -17,13 +17,17 @@ export const DiffView = memo(({ before, after, mode = 'words', limit = Infinity,
   const isPlain = mode === 'off' || before == null || after == null || before === after;
   const pieces = isPlain ? [{ text: excerpt(after ?? '', 0, limit), kind: 'same' }] : differences(before, after, limit);
   const shown = mode === 'added' ? pieces.filter((piece) => piece.kind !== 'del') : pieces;
-  return html`<span class="text" dir="auto">${shown.map((piece) => pieceView(piece, longest))}</span>`;
+  const host = useRef(null);
+  // Written straight into the document: from round to round all pieces are others, and there is nothing to reconcile.
+  useLayoutEffect(() => host.current.replaceChildren(...shown.map((piece) => pieceNode(piece, longest))));
+  return html`<span class="text" dir="auto" ref=${host}></span>`;
 });
 
-function pieceView({ text, kind }, longest) {
-  if (kind === 'same') return text;
-  if (kind === 'ins') return html`<ins>${text}</ins>`;
-  return html`<del>${text.length > longest ? `${text.slice(0, longest - 9)} … ${text.slice(-6)}` : text}</del>`;
+function pieceNode({ text, kind }, longest) {
+  if (kind === 'same') return document.createTextNode(text);
+  const node = document.createElement(kind);
+  node.textContent = kind === 'del' && text.length > longest ? `${text.slice(0, longest - 9)} … ${text.slice(-6)}` : text;
+  return node;
 }
 
 function differences(before, after, limit) {

@@ -1,13 +1,12 @@
 // How one text became another, in words; the same rules as analysis/diff.py, so that terminal and pages agree.
 
-import { diffChars } from './vendor/diff.js';
+import { diff } from './vendor/diff.js';
 
 // White space, single characters of scripts without spaces, words, emoji, and single other characters.
 const TOKEN = /\s+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[[\p{L}\p{M}\p{N}_]--[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]]+|\p{RGI_Emoji}|[^\s]/gv;
-const MOST_TOKENS = 20_000;
-const MOST_EDITS = 600; // the time grows with edits × tokens: texts that differ more are shown as replaced
+const MOST_LOOKS = 3_000_000; // at two tokens, a tenth of a second: texts that differ more are shown as replaced
+const TOO_DIFFERENT = {};
 const MOST_KEPT = 4_000;
-const FIRST_CODE = 0x10000;
 
 const kept = new Map();
 let size = 0;
@@ -35,29 +34,33 @@ export function wordDiff(before, after) {
 function compare(before, after) {
   if (before === after) return after ? [{ text: after, kind: 'same' }] : [];
   const [old, fresh] = [before.match(TOKEN) ?? [], after.match(TOKEN) ?? []];
-  const parts = Math.max(old.length, fresh.length) <= MOST_TOKENS && tokenParts(old, fresh);
-  if (!parts) return joined([{ text: before, kind: 'del' }, { text: after, kind: 'ins' }]);
-  return joined(parts.flatMap(absorbWhiteSpace));
+  return joined(tokenPieces(old, fresh)?.flatMap(absorbWhiteSpace) ?? [{ text: before, kind: 'del' }, { text: after, kind: 'ins' }]);
 }
 
-/** Each token stands as one character of its own, so that the library's comparison of characters is one of tokens. */
-function tokenParts(old, fresh) {
-  const codes = new Map();
-  const code = (token) => {
-    if (!codes.has(token)) codes.set(token, String.fromCodePoint(FIRST_CODE + codes.size));
-    return codes.get(token);
+/** Pieces of tokens that stayed, went and came; null where the texts have too little in common to look for it. */
+function tokenPieces(old, fresh) {
+  let looks = 0;
+  const isSame = (at, to) => {
+    looks += 1;
+    if (looks > MOST_LOOKS) throw TOO_DIFFERENT;
+    return old[at] === fresh[to];
   };
-  const parts = diffChars(old.map(code).join(''), fresh.map(code).join(''), { maxEditLength: MOST_EDITS });
-  if (!parts) return null;
-  let [at, next] = [0, 0];
-  return parts.map((part) => {
-    const length = part.value.length / 2; // each such character is a pair of UTF-16 units
-    const kind = part.added ? 'ins' : part.removed ? 'del' : 'same';
-    const text = (kind === 'del' ? old.slice(at, at + length) : fresh.slice(next, next + length)).join('');
-    if (kind !== 'ins') at += length;
-    if (kind !== 'del') next += length;
-    return { text, kind };
-  });
+  const pieces = [];
+  const add = (kind, tokens, from, to) => from < to && pieces.push({ kind, text: tokens.slice(from, to).join('') });
+  let next = 0;
+  try {
+    for (const [from, to, freshFrom, freshTo] of diff(old, fresh, isSame)) {
+      add('same', fresh, next, freshFrom);
+      add('del', old, from, to);
+      add('ins', fresh, freshFrom, freshTo);
+      next = freshTo;
+    }
+  } catch (error) {
+    if (error !== TOO_DIFFERENT) throw error;
+    return null;
+  }
+  add('same', fresh, next, fresh.length);
+  return pieces;
 }
 
 /** White space that stayed between two changes becomes part of them: one change reads better than two. */
