@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv does not read pip's settings; without this it would take other wheels than pip (torch with CUDA).
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Where it is set, each process compiles every module that it imports, again: torch and MLflow start 3 times slower.
+unexport PYTHONDONTWRITEBYTECODE
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test test-faults bench-write bench-read bench-score bench-generate bench-server screenshots check format picture clean
+.PHONY: help demo test test-faults bench-write bench-read bench-score bench-generate bench-server bench-pages screenshots check format picture clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,6 +39,10 @@ bench-generate: $(VENV)/.training $(VENV)/.dev ## How fast a round is answered, 
 
 bench-server: $(VENV)/.dev ## How fast the server plugin answers, next to MLflow itself (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_server.py $(ARGS)
+
+bench-pages: $(VENV)/.dev ## How soon a run page can be used, next to MLflow's, and how smoothly it scrubs (9 minutes)
+	@tests/support/install.sh
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_pages.py $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, layers
 	$(BIN)/ruff check .
