@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """Keep what torch and MLflow have imported out of each collection of garbage: a training asks for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -39,12 +39,13 @@ import json, os, signal, sys, threading, time
 from pathlib import Path
 
 folder, longest = Path(sys.argv[1]), float(sys.argv[2])
-imports, programs = json.loads((folder / "programs.json").read_text())
-import alembic.command, filelock, git, IPython, mlflow, multiprocessing.util, pyarrow.dataset
-import mlflow.store.tracking.sqlalchemy_store, timelapse.writing.artifacts
+imports, programs, together = json.loads((folder / "programs.json").read_text())
+import IPython, mlflow, multiprocessing.util
+from warm import warm_up
 from timelapse import Prediction, Round, Sample, SampleSet, start_run
 from timelapse.writing.spool import Spool, spool_folders
 exec(imports)
+warm_up()
 
 SAMPLES = SampleSet(tuple(Sample(({"role": "user", "content": verb},), verb) for verb in ("go", "sing")))
 
@@ -65,15 +66,20 @@ def wait(child):
     seconds = time.monotonic() - float(logged.read_text()) if logged.exists() else 0.0
     return os.waitstatus_to_exitcode(ended[1]), seconds
 
+children = {}
 for name, program in programs.items():
-    child = os.fork()
+    child = children[name] = os.fork()
     if child == 0:
         for stream, kind in ((1, "out"), (2, "err")):
             os.dup2(os.open(folder / f"{name}.{kind}", os.O_WRONLY | os.O_CREAT, 0o600), stream)
         os.environ["MLFLOW_EXPERIMENT_NAME"] = name
         break
-    (folder / f"{name}.json").write_text(json.dumps(wait(child)))
+    if not together:
+        (folder / f"{name}.json").write_text(json.dumps(wait(child)))
 else:
+    for name, child in children.items():
+        if together:
+            (folder / f"{name}.json").write_text(json.dumps(wait(child)))
     sys.exit()
 exec(compile(program, name, "exec"))
 """
@@ -270,9 +276,11 @@ class Place:
     def client(self) -> mlflow.MlflowClient:
         return mlflow.MlflowClient(tracking_uri=self.uri)
 
-    def run(self, programs: Mapping[str, str], imports: str = "", **environment: str) -> None:
-        """Run programs, one after the other; each one's runs are in an experiment of its name."""
-        (self.folder / "programs.json").write_text(json.dumps([imports, programs]))
+    def run(
+        self, programs: Mapping[str, str], imports: str = "", together: bool = False, **environment: str
+    ) -> None:
+        """Run programs, one after the other or together; each one's runs are in an experiment of its name."""
+        (self.folder / "programs.json").write_text(json.dumps([imports, programs, together]))
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "TIMELAPSE"))
         }
@@ -400,18 +408,15 @@ def silenced(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServ
     folder = tmp_path_factory.mktemp("silenced")
     with FaultProxy(mlflow_server.uri) as proxy, ThreadPoolExecutor(1) as pool:
         place = Place(folder, proxy.uri)
-        running = pool.submit(place.run, SILENCED_PROGRAMS, TIMELAPSE_CLOSE_SECONDS="2")
+        running = pool.submit(place.run, SILENCED_PROGRAMS, together=True, TIMELAPSE_CLOSE_SECONDS="2")
+        while not all((folder / f"{program}.ready").exists() for program in SILENCED_PROGRAMS):
+            assert not running.done(), running.exception()
+            time.sleep(0.02)
+        proxy.fault("hang")
         for program in SILENCED_PROGRAMS:
-            while not (folder / f"{program}.ready").exists():
-                assert not running.done(), running.exception()
-                time.sleep(0.02)
-            proxy.fault("hang")
             (folder / f"{program}.silent").touch()
-            while not (folder / f"{program}.json").exists():
-                assert not running.done() or running.exception() is None
-                time.sleep(0.02)
-            proxy.heal()
         running.result()
+        proxy.heal()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TIMELAPSE_SPOOL", str(folder / "spool"))
             assert [outcome.state for outcome in sync(place.client)] == ["sent"] * len(SILENCED_PROGRAMS)

@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 import mlflow
-import pyarrow.parquet  # noqa: F401 - warm
+from warm import warm_up
 
-import timelapse.writing.recorder  # noqa: F401 - warm
 from timelapse import Prediction, Round, Sample, SampleSet, start_run
 
 SAMPLES = SampleSet(
@@ -48,6 +47,7 @@ def train(ledger: Path) -> None:
 def main() -> None:
     mlflow.set_tracking_uri(sys.argv[2])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead need nobody's attention
+    warm_up()
     print("warm", flush=True)
     for line in sys.stdin:
         ledger, spool = line.split()

@@ -14,10 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import alembic.command  # noqa: F401 - warm
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - warm
+from warm import warm_up
 
-import timelapse.writing.artifacts  # noqa: F401 - warm
 from timelapse_training.launch import launch
 from timelapse_training.launching.record import LaunchRun
 
@@ -39,6 +37,7 @@ def become_launcher(name: str, environment: dict[str, str], arguments: dict[str,
 
 def main() -> None:
     assert "torch" not in sys.modules, "a launcher stands beside a training, and shall be small"
+    warm_up()
     print("warm", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

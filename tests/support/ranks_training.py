@@ -6,6 +6,7 @@ Each scenario trains in FOLDER/SCENARIO, and leaves there what each rank met: ra
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import shutil
@@ -238,6 +239,8 @@ def main() -> None:
         float(os.environ.get("RANKS_SECONDS", "240"))
     )  # shows where a rank hangs
     dist.init_process_group("gloo")
+    gc.collect()
+    gc.freeze()  # each training collects garbage, and need not walk through all that is imported
     for place, name in enumerate(sys.argv[2:]):
         # each scenario is a program of its own, as far as the roll call is concerned
         roll_call.register = roll_call._Register(calls=100 * place)

@@ -194,6 +194,7 @@ def test_errors_stand_at_their_field(
     project: Path, monkeypatch: pytest.MonkeyPatch, setting: str, message: str
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read at its import
     result = invoke(project, "config", "plan", settings=(setting,), exit_code=2)
     assert message in result.stderr
     assert result.stdout == ""

@@ -51,10 +51,7 @@ export class Panel {
     this.#node.setAttribute('role', 'tabpanel');
     this.#node.append(this.#frame);
     document.body.append(this.#node);
-    this.#frame.addEventListener('load', () => {
-      this.tellTheme();
-      keepMlflowOutside(this.#frame);
-    });
+    this.#frame.addEventListener('load', () => this.tellTheme());
   }
 
   #follow(below) {
@@ -73,12 +70,4 @@ export class Panel {
       left: `${around.left}px`, top: `${top}px`, width: `${around.width}px`, height: `${Math.max(bottom - top, 0)}px`,
     });
   }
-}
-
-/** A link from our page to anything but our pages is for the whole window: MLflow is not shown inside of MLflow. */
-function keepMlflowOutside(frame) {
-  frame.contentDocument?.addEventListener('click', (event) => {
-    const link = event.target.closest?.('a[href]');
-    if (link && !link.hasAttribute('download') && !link.pathname.includes('/timelapse/')) link.target = '_top';
-  }, true);
 }
