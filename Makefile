@@ -19,7 +19,7 @@ demo: $(VENV)/.training ## Fine-tune a real small language model and watch its a
 
 test: $(VENV)/.dev ## Run all tests (10 minutes)
 	@tests/support/install.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: $(VENV)/.dev ## Kill 50 trainings at random moments, and let servers fail in every way
 	@tests/support/install.sh
