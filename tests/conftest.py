@@ -13,7 +13,6 @@ from pathlib import Path
 import mlflow
 import pytest
 
-
 LONGEST = (
     "test_examples.py",
     "training/test_identity.py",
@@ -30,7 +29,7 @@ LONGEST = (
     "e2e/test_contract.py",
     "e2e/test_faults.py",
 )
-"""The files that take longest. They begin first, so that no process works on one while the others are done."""
+"""The files that take longest begin first, so that no process works on one while the others are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
