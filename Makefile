@@ -17,9 +17,10 @@ help: ## Show this list
 demo: $(VENV)/.training ## Fine-tune a real small language model and watch its answers evolve (4 minutes)
 	$(BIN)/python examples/verbs/demo.py
 
-test: $(VENV)/.dev ## Run all tests (10 minutes)
+# Three processes on two cores: many tests wait, for a server or for a time that must pass.
+test: $(VENV)/.dev ## Run all tests (12 minutes)
 	@tests/support/install.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: $(VENV)/.dev ## Kill 50 trainings at random moments, and let servers fail in every way
 	@tests/support/install.sh

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from servers import MlflowServer
 
 LONGEST = (
     "test_examples.py",
@@ -68,6 +69,15 @@ def new_store(empty_store: Path) -> Callable[[Path], str]:
         return f"sqlite:///{folder / 'mlflow.db'}"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[MlflowServer]:
+    """MLflow over sqlite and files. Tests that kill a server start one of their own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_store, folder / "server.db")
+    with MlflowServer(folder) as server:
+        yield server
 
 
 @pytest.fixture

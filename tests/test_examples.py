@@ -1,10 +1,15 @@
-"""Each example, run as a user runs it: in a fresh folder, with an MLflow of its own; and what it stores."""
+"""Each example, run as a user runs it: in a fresh folder, with an MLflow of its own; and what it stores.
+
+Only the imports, which take longer than the examples, are made once for all scripts.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +22,7 @@ import pytest
 from timelapse import load_predictions, names
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
+TEMPLATE = Path(__file__).parent / "support" / "scripts.py"
 PYTHON = str(Path(sys.executable))
 NOTEBOOK = (
     "import nbformat, sys; from nbclient import NotebookClient; "
@@ -57,9 +63,43 @@ EXAMPLES = {
 
 def command(name: str) -> list[str]:
     file = str(FOLDER / name)
-    if name.endswith(".ipynb"):
-        return [PYTHON, "-c", NOTEBOOK, file]
-    return [file] if name.endswith(".sh") else [PYTHON, file]
+    return [PYTHON, "-c", NOTEBOOK, file] if name.endswith(".ipynb") else [file]
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Scripts:
+    """The template of scripts; it is started when the first one is to run."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.turn = threading.Lock()
+
+    def run(
+        self, script: Path, folder: Path, environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script; one at a time."""
+        with self.turn:
+            self.process = self.process or subprocess.Popen(
+                [PYTHON, str(TEMPLATE)],
+                env=os.environ | {"PYTHONPATH": environment["PYTHONPATH"], "HF_HUB_OFFLINE": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            request = {"script": str(script), "folder": str(folder), "environment": environment}
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            code = int(self.process.stdout.readline())
+        told = [(folder / kind).read_text() for kind in ("out", "err")]
+        return Done([str(script)], code, *told)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +112,12 @@ def output(
     request: pytest.FixtureRequest, place: Path, new_store: Callable[[Path], str]
 ) -> Iterator[Callable[[str], str]]:
     """Returns what an example prints; those that will be asked for run ahead, two at a time."""
+    scripts = Scripts()
 
     def run(name: str) -> str:
         folder = place / name
         folder.mkdir()
-        environment = os.environ | {
+        environment = {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "MLFLOW_TRACKING_URI": new_store(folder),
@@ -84,7 +125,11 @@ def output(
             "TIMELAPSE_CACHE": str(folder / "cache"),
             "HF_HUB_OFFLINE": "1",
         }
-        done = subprocess.run(command(name), cwd=folder, env=environment, capture_output=True, text=True)
+        if name.endswith(".py"):
+            done = scripts.run(FOLDER / name, folder, environment)
+        else:
+            settings = os.environ | environment
+            done = subprocess.run(command(name), cwd=folder, env=settings, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
@@ -98,6 +143,7 @@ def output(
             return futures[name].result()
 
         yield result
+    scripts.close()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

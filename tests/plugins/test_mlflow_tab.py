@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import mlflow
 import pytest
-from browser import chromium
+from browser import accessibility_findings, axe_script, chromium
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from servers import MlflowServer
 
@@ -164,6 +164,23 @@ def test_it_follows_mlflows_theme(page: Page, place: Place) -> None:
     page.frames[1].evaluate("addEventListener('message', event => { window.told = event.data.theme })")
     page.evaluate("document.body.classList.remove('dark-mode')")
     page.frames[1].wait_for_function("window.told === 'light'")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_our_additions_shut_nobody_out(page: Page, place: Place, dark: bool) -> None:
+    page.goto(place.server.uri)
+    page.evaluate(f"localStorage.setItem('_mlflow_dark_mode_toggle_enabled', '{str(dark).lower()}')")
+    page.goto(f"{place.run_page}?predictions=1")
+    page.reload()
+    panel = page.frame_locator("#timelapse-panel iframe")
+    expect(panel.get_by_role("heading").first).to_be_visible()
+    expect(page.locator("body.dark-mode")).to_have_count(int(dark))
+    for node in ("#timelapse-tab", "#timelapse-panel", "#timelapse-entry"):
+        expect(page.locator(node)).to_be_visible()
+        assert accessibility_findings(page, axe_script(), within=node) == []
+    page.goto(place.compare_page)
+    expect(page.locator("#timelapse-compare")).to_be_visible()
+    assert accessibility_findings(page, axe_script(), within="#timelapse-compare") == []
 
 
 @pytest.mark.parametrize("link", ["verbs", "Open in MLflow"])

@@ -97,10 +97,10 @@ def axe_script() -> str:
     return found[-1].read_text()
 
 
-def accessibility_findings(page: Page, script: str) -> list[str]:
-    """Return what axe-core finds serious or critical on a page, with where it is."""
+def accessibility_findings(page: Page, script: str, within: str = "html") -> list[str]:
+    """Return what axe-core finds serious or critical on a page, inside of what a selector names."""
     page.evaluate(script)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    found = page.evaluate("within => axe.run(within, {resultTypes: ['violations']})", within)
     return [
         f"{each['id']} ({each['impact']}): {node['target']} {node['failureSummary']}"
         for each in found["violations"]

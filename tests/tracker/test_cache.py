@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import pytest
@@ -17,17 +17,13 @@ from timelapse.errors import ConfigError
 from timelapse.reading.cache import Cache
 from timelapse.tables import parquet_bytes
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SAMPLES = make_samples()
 KEY = "a" * 64
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with MlflowServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
+def server(mlflow_server: MlflowServer) -> MlflowServer:
+    return mlflow_server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -197,12 +196,9 @@ def _limit_file_size() -> None:
 
 
 def test_on_a_full_disk_rounds_go_out_from_memory_and_the_run_says_so(
-    tracking: mlflow.MlflowClient, tmp_path: Path, empty_store: Path
+    tracking: mlflow.MlflowClient, mlflow_server: MlflowServer
 ) -> None:
     """The spool is on a disk that is full; MLflow is a real server elsewhere, which is not."""
-    server_folder = tmp_path / "server"
-    server_folder.mkdir()
-    shutil.copy(empty_store, server_folder / "server.db")
     code = (
         "from test_sync import *\n"
         "with start_run('full') as run:\n"
@@ -211,25 +207,24 @@ def test_on_a_full_disk_rounds_go_out_from_memory_and_the_run_says_so(
         "        run.log_round(round_at(step, size=4_700))\n"
         "    print(len([*Path('spool').rglob('*-round-*')]), run.run_id)\n"
     )
-    with MlflowServer(server_folder) as server:
-        path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": server.uri},
-            preexec_fn=_limit_file_size,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        on_disk, run_id = done.stdout.splitlines()[0].split()
-        assert on_disk == "0", "no round fits"
-        assert "Keeping a round on disk failed: OSError: [Errno 27]" in done.stderr
-        assert "held in memory and sent directly" in done.stderr
-        frame = load_predictions(run_id, tracking_uri=server.uri)
-        assert frame["prediction"].tolist() == ["goed", "sing" * 4_700, "go", "sing" * 4_700]
-        stored = mlflow.MlflowClient(server.uri).get_run(run_id)
-        assert stored.info.status == "FINISHED"
-        assert stored.data.tags[names.TAG_STATUS].startswith("degraded: the spool takes nothing: OSError")
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": mlflow_server.uri},
+        preexec_fn=_limit_file_size,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    on_disk, run_id = done.stdout.splitlines()[0].split()
+    assert on_disk == "0", "no round fits"
+    assert "Keeping a round on disk failed: OSError: [Errno 27]" in done.stderr
+    assert "held in memory and sent directly" in done.stderr
+    frame = load_predictions(run_id, tracking_uri=mlflow_server.uri)
+    assert frame["prediction"].tolist() == ["goed", "sing" * 4_700, "go", "sing" * 4_700]
+    stored = mlflow.MlflowClient(mlflow_server.uri).get_run(run_id)
+    assert stored.info.status == "FINISHED"
+    assert stored.data.tags[names.TAG_STATUS].startswith("degraded: the spool takes nothing: OSError")
 
 
 def test_a_live_run_is_left_alone(tracking: mlflow.MlflowClient) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,22 +114,14 @@ class Heal(TrainerCallback):
             self.proxy.heal()
 
 
-@pytest.fixture(scope="module")
-def real_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_store, folder / "server.db")
-    with MlflowServer(folder) as server:
-        yield server
-
-
 @pytest.mark.parametrize("fault", ["status", "reset_response", "refuse"])
 @pytest.mark.parametrize("recovers", [False, True], ids=["never", "back later"])
 def test_a_server_that_fails_while_the_training_runs_changes_nothing(
-    real_server: MlflowServer, tracking: mlflow.MlflowClient, tmp_path: Path, fault: Any, recovers: bool
+    mlflow_server: MlflowServer, tracking: mlflow.MlflowClient, tmp_path: Path, fault: Any, recovers: bool
 ) -> None:
     """The run is open when the server begins to fail, so that the background thread meets every failure."""
     bare = train(tmp_path / "bare", [], lora=False, checkpointing=False)
-    with FaultProxy(real_server.uri) as proxy, warnings.catch_warnings():
+    with FaultProxy(mlflow_server.uri) as proxy, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         with start_run("watched", tracking_uri=proxy.uri) as run:
             run.flush()
@@ -142,6 +132,6 @@ def test_a_server_that_fails_while_the_training_runs_changes_nothing(
             others = [Heal(proxy)] if recovers else []
             watched = train(tmp_path / "watched", [callback, *others], lora=False, checkpointing=False)
     assert_same(bare, watched)
-    stored = mlflow.MlflowClient(real_server.uri).list_artifacts(str(run.run_id), "timelapse")
+    stored = mlflow.MlflowClient(mlflow_server.uri).list_artifacts(str(run.run_id), "timelapse")
     rounds = sum("/round-" in file.path for file in stored)
     assert rounds == (7 if recovers else 0)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -42,13 +43,16 @@ def command_line() -> str:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the installed packages that decide what a training does."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: _version(name) for name in PACKAGES}
+    return {name: installed for name, installed in found.items() if installed is not None}
+
+
+@cache  # what is imported stays, and reading the descriptions of all packages takes as long as a round
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def git_state() -> dict[str, Any] | None:
