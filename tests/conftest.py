@@ -8,10 +8,13 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import FileLock
+from mlflow.store.db import utils
 from servers import MlflowServer
 
 LONGEST = (
@@ -49,12 +52,19 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with all its tables: making them takes seconds, copying the file none."""
-    folder = tmp_path_factory.mktemp("store")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.MlflowClient().search_experiments()
-    mlflow.set_tracking_uri(before)
-    return folder / "mlflow.db"
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "empty.db"  # one for all
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            begun = made.with_suffix(".part")
+            before = mlflow.get_tracking_uri()
+            mlflow.set_tracking_uri(f"sqlite:///{begun}")
+            mlflow.MlflowClient().search_experiments()
+            mlflow.set_tracking_uri(before)
+            begun.rename(made)
+    # MLflow reads sixty files at each new store to find out what its newest schema is.
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from timelapse.errors import ConfigError, TimelapseError
 
@@ -29,6 +34,8 @@ MLFLOWS_OWN = "mlflow.server.fastapi_app:app"
 _BASIC_AUTH = "mlflow.server.auth:create_app"
 _JOBS = "_MLFLOW_HUEY_STORAGE_PATH"
 _JOBS_TOKEN = "_MLFLOW_INTERNAL_GATEWAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
+
+_START_LOCK, _LONGEST_START_SECONDS = "server-start.lock", 60
 
 _STARTUP_FAILURE = 3
 """The exit status by which a worker tells uvicorn and gunicorn not to start it again."""
@@ -106,7 +113,11 @@ def load_inner(target: str) -> ASGIApp:
         raise ConfigError(
             f"The app {target} (TIMELAPSE_INNER_APP) cannot be loaded: {error}. Install what it needs."
         ) from error
-    app = found() if isinstance(found, FunctionType) else found
+    if isinstance(found, FunctionType):
+        with _one_worker_at_a_time():
+            app = found()
+    else:
+        app = found
     if not callable(app) or hasattr(app, "wsgi_app"):
         raise ConfigError(
             f"The app {target} (TIMELAPSE_INNER_APP) is no ASGI app: it cannot be served by uvicorn, "
@@ -128,6 +139,25 @@ def may_remember(target: str) -> bool:
     from mlflow.server.auth.config import DEFAULT_AUTHORIZATION_FUNCTION
 
     return bool(auth_config.authorization_function == DEFAULT_AUTHORIZATION_FUNCTION)
+
+
+@contextmanager
+def _one_worker_at_a_time() -> Iterator[None]:
+    """Let the workers that start on this machine through one by one.
+
+    basic-auth makes its tables and its administrator in each worker, and one of two that do so at the same
+    moment dies; under its own name `mlflow server` makes them before the workers. Where no lock can be had,
+    they go on without.
+    """
+    folder = user_cache_path("timelapse")
+    lock = FileLock(folder / _START_LOCK)
+    with suppress(OSError, Timeout):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=_LONGEST_START_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tell(text: str) -> None:

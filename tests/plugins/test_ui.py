@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shutil
 import socket
@@ -31,7 +32,9 @@ class Ui(Server):
     def __init__(self, folder: Path, uri: str) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "timelapse.cli.main", "ui", "--tracking-uri", uri]
-        super().__init__(folder, [*command, "--port", str(self.port), "--no-browser"])
+        # Without its job queue MLflow starts in a third of the time.
+        settings = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        super().__init__(folder, [*command, "--port", str(self.port), "--no-browser"], env=settings)
         self.log = folder / f"ui-{self.port}.log"
 
     @property

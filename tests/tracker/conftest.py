@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def settings_restored(folder: Path) -> Iterator[None]:
             os.environ["TIMELAPSE_SPOOL"] = spool
 
 
-def new_place(folder: Path, *experiments: str) -> Place:
+def new_place(folder: Path, empty_store: Path, *experiments: str) -> Place:
+    shutil.copy(empty_store, folder / "mlflow.db")
     place = Place(f"sqlite:///{folder}/mlflow.db", folder, {}, sample_set())
     for name in experiments:
         place.client.create_experiment(name, artifact_location=f"file://{folder}/artifacts/{name}")
@@ -102,14 +104,14 @@ def new_place(folder: Path, *experiments: str) -> Place:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Place]:
     """Two experiments with runs in every state. Tests of this one only read.
 
     `verbs`: `first` (3 rounds), `twin` twice, `untouched` (no predictions), `gone` (deleted);
     `chat`: `long` (long answers, hostile text, two attempts), `off` (disabled), `waiting` (no rounds).
     """
     folder = tmp_path_factory.mktemp("mlflow")
-    place = new_place(folder, "verbs", "chat")
+    place = new_place(folder, empty_store, "verbs", "chat")
     with settings_restored(folder):
         _write_verbs(place)
         _write_chat(place)
@@ -117,10 +119,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def own_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def own_place(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Place]:
     """An MLflow with the empty experiment `own`, for tests that write."""
     folder = tmp_path_factory.mktemp("own")
-    place = new_place(folder, "own")
+    place = new_place(folder, empty_store, "own")
     with settings_restored(folder):
         yield place
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +72,33 @@ def refusing_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Returns what a training without callback leaves; made twice, else comparing would prove nothing."""
+
+    @cache
+    def made(lora: bool = False, checkpointing: bool = False) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("bare")
+        first, again = (
+            train(folder / name, [], lora=lora, checkpointing=checkpointing) for name in ("first", "again")
+        )
+        assert_same(first, again)
+        return first
+
+    return made
+
+
 @pytest.mark.parametrize("server", ["up", "refusing"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_losses_weights_and_random_state_are_the_same(
-    tracking: mlflow.MlflowClient, tmp_path: Path, lora: bool, checkpointing: bool, server: str
+    tracking: mlflow.MlflowClient,
+    tmp_path: Path,
+    bare: Callable[..., dict[str, Any]],
+    lora: bool,
+    checkpointing: bool,
+    server: str,
 ) -> None:
-    bare = train(tmp_path / "bare", [], lora=lora, checkpointing=checkpointing)
-    again = train(tmp_path / "again", [], lora=lora, checkpointing=checkpointing)
-    assert_same(bare, again)  # else the comparison would prove nothing
-
     before = mlflow.get_tracking_uri()
     if server == "refusing":
         mlflow.set_tracking_uri(f"http://127.0.0.1:{refusing_port()}")
@@ -93,7 +112,7 @@ def test_losses_weights_and_random_state_are_the_same(
     finally:
         mlflow.set_tracking_uri(before)
 
-    assert_same(bare, watched)
+    assert_same(bare(lora, checkpointing), watched)
     stored = sorted(path.name for path in (tmp_path / "mlruns").rglob("round-*.parquet"))
     waiting = sorted(path.name for path in (tmp_path / "spool").rglob("*-round-*"))
     if server == "up":
@@ -117,10 +136,14 @@ class Heal(TrainerCallback):
 @pytest.mark.parametrize("fault", ["status", "reset_response", "refuse"])
 @pytest.mark.parametrize("recovers", [False, True], ids=["never", "back later"])
 def test_a_server_that_fails_while_the_training_runs_changes_nothing(
-    mlflow_server: MlflowServer, tracking: mlflow.MlflowClient, tmp_path: Path, fault: Any, recovers: bool
+    mlflow_server: MlflowServer,
+    tracking: mlflow.MlflowClient,
+    tmp_path: Path,
+    bare: Callable[..., dict[str, Any]],
+    fault: Any,
+    recovers: bool,
 ) -> None:
     """The run is open when the server begins to fail, so that the background thread meets every failure."""
-    bare = train(tmp_path / "bare", [], lora=False, checkpointing=False)
     with FaultProxy(mlflow_server.uri) as proxy, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         with start_run("watched", tracking_uri=proxy.uri) as run:
@@ -131,7 +154,7 @@ def test_a_server_that_fails_while_the_training_runs_changes_nothing(
             )
             others = [Heal(proxy)] if recovers else []
             watched = train(tmp_path / "watched", [callback, *others], lora=False, checkpointing=False)
-    assert_same(bare, watched)
+    assert_same(bare(), watched)
     stored = mlflow.MlflowClient(mlflow_server.uri).list_artifacts(str(run.run_id), "timelapse")
     rounds = sum("/round-" in file.path for file in stored)
     assert rounds == (7 if recovers else 0)

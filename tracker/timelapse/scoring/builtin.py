@@ -9,11 +9,9 @@ from timelapse.scoring.scorer import ScoreFunction, Scorer
 from timelapse.scoring.scorers import edit_similarity, exact_match
 
 
-def _score(
-    function: ScoreFunction, *, high: float | None = 1.0, right: float | None = None, better: bool = True
-) -> Scorer:
+def _score(function: ScoreFunction, *, high: float | None = 1.0, right: float | None = None) -> Scorer:
     name = function.__name__
-    return Scorer(name, function, name, low=0.0, high=high, right=right, higher_is_better=better)
+    return Scorer(name, function, name, low=0.0, high=high, right=right)
 
 
 SCORERS: Mapping[str, Scorer] = {
