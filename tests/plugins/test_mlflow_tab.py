@@ -19,6 +19,7 @@ from servers import MlflowServer
 from timelapse import names
 
 PATIENCE = 60_000
+DARK = "localStorage.setItem('_mlflow_dark_mode_toggle_enabled', '{}')"
 SUMMARY = re.compile(r"/timelapse/api/v1/runs/[^/?]+(\?.*)?$")
 
 
@@ -155,10 +156,8 @@ def test_the_keyboard_reaches_the_tab_and_the_panel(page: Page, place: Place) ->
 
 
 def test_it_follows_mlflows_theme(page: Page, place: Place) -> None:
-    page.goto(place.server.uri)
-    page.evaluate("localStorage.setItem('_mlflow_dark_mode_toggle_enabled', 'true')")
+    page.add_init_script(DARK.format("true"))
     page.goto(f"{place.run_page}?predictions=1")
-    page.reload()
     expect(page.locator("body.dark-mode #timelapse-panel")).to_be_visible()
     assert panel_address(page).endswith("?theme=dark")
     page.frames[1].evaluate("addEventListener('message', event => { window.told = event.data.theme })")
@@ -168,10 +167,8 @@ def test_it_follows_mlflows_theme(page: Page, place: Place) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_our_additions_shut_nobody_out(page: Page, place: Place, dark: bool) -> None:
-    page.goto(place.server.uri)
-    page.evaluate(f"localStorage.setItem('_mlflow_dark_mode_toggle_enabled', '{str(dark).lower()}')")
+    page.add_init_script(DARK.format(str(dark).lower()))
     page.goto(f"{place.run_page}?predictions=1")
-    page.reload()
     panel = page.frame_locator("#timelapse-panel iframe")
     expect(panel.get_by_role("heading").first).to_be_visible()
     expect(page.locator("body.dark-mode")).to_have_count(int(dark))
