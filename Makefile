@@ -19,7 +19,7 @@ demo: $(VENV)/.training ## Fine-tune a real small language model and watch its a
 	$(BIN)/python examples/verbs/demo.py
 
 # Three processes on two cores: many tests wait, for a server or for a time that must pass.
-test: $(VENV)/.dev ## Run all tests (12 minutes)
+test: $(VENV)/.dev ## Run all tests (14 minutes)
 	@tests/support/install.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -209,7 +209,7 @@ def test_on_a_full_disk_rounds_go_out_from_memory_and_the_run_says_so(
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-B", "-c", code],  # bytecode that the limit cuts off would break the next import
         env={**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": mlflow_server.uri},
         preexec_fn=_limit_file_size,
         capture_output=True,
