@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sqlite3
@@ -16,6 +15,7 @@ import pytest
 from filelock import FileLock
 from mlflow.store.db import utils
 from servers import MlflowServer
+from warm import leave_imports_alone
 
 LONGEST = (
     "test_examples.py",
@@ -44,9 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what torch and MLflow have imported out of each collection of garbage: a training asks for one."""
-    gc.collect()
-    gc.freeze()
+    """All test modules, and what they import, are there now."""
+    leave_imports_alone()
 
 
 @pytest.fixture(scope="session")

@@ -66,9 +66,6 @@ def command(name: str) -> list[str]:
     return [PYTHON, "-c", NOTEBOOK, file] if name.endswith(".ipynb") else [file]
 
 
-Done = subprocess.CompletedProcess[str]
-
-
 class Scripts:
     """The template of scripts; it is started when the first one is to run."""
 
@@ -95,7 +92,7 @@ class Scripts:
             self.process.stdin.flush()
             code = int(self.process.stdout.readline())
         told = [(folder / kind).read_text() for kind in ("out", "err")]
-        return Done([str(script)], code, *told)
+        return subprocess.CompletedProcess([str(script)], code, *told)
 
     def close(self) -> None:
         if self.process is not None:

@@ -14,10 +14,10 @@ from importlib.metadata import EntryPoint, entry_points
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
+from filelock import FileLock
 
 from timelapse.errors import ConfigError, TimelapseError
+from timelapse.reading.cache import cache_root
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -149,9 +149,9 @@ def _one_worker_at_a_time() -> Iterator[None]:
     moment dies; under its own name `mlflow server` makes them before the workers. Where no lock can be had,
     they go on without.
     """
-    folder = user_cache_path("timelapse")
+    folder = cache_root()
     lock = FileLock(folder / _START_LOCK)
-    with suppress(OSError, Timeout):
+    with suppress(OSError):  # filelock's Timeout is one, too
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=_LONGEST_START_SECONDS)
     try:

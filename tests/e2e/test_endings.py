@@ -56,7 +56,7 @@ def log(run, step):
 def send(number):
     os.kill(os.getpid(), number)
 
-def wait(child):
+def wait(name, child):
     deadline = time.monotonic() + longest
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         if time.monotonic() > deadline:
@@ -65,6 +65,9 @@ def wait(child):
     logged = folder / f"{name}.logged"
     seconds = time.monotonic() - float(logged.read_text()) if logged.exists() else 0.0
     return os.waitstatus_to_exitcode(ended[1]), seconds
+
+def note_end(name, child):
+    (folder / f"{name}.json").write_text(json.dumps(wait(name, child)))
 
 children = {}
 for name, program in programs.items():
@@ -75,11 +78,10 @@ for name, program in programs.items():
         os.environ["MLFLOW_EXPERIMENT_NAME"] = name
         break
     if not together:
-        (folder / f"{name}.json").write_text(json.dumps(wait(child)))
+        note_end(name, children.pop(name))
 else:
     for name, child in children.items():
-        if together:
-            (folder / f"{name}.json").write_text(json.dumps(wait(child)))
+        note_end(name, child)
     sys.exit()
 exec(compile(program, name, "exec"))
 """

@@ -201,9 +201,18 @@ def until(true: Callable[[], object], otherwise: Callable[[], object] = lambda: 
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process runs; one that is dead and not yet waited for does not."""
+    """Return whether any thread of a process runs; one that is dead and not yet waited for does not.
+
+    A process whose main thread is dead is a zombie already, and holds its locks until the last thread is.
+    """
     with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return any(map(runs, Path(f"/proc/{process}/task").iterdir()))
+    return False
+
+
+def runs(task: Path) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
@@ -417,7 +426,7 @@ def test_a_killed_launchers_training_ends_its_run_itself(place: Place) -> None:
     result = CliRunner().invoke(sync_command, ["--tracking-uri", place.uri])
     assert result.exit_code == 0, result.output
     [run] = place.runs("torn")
-    assert how(run) == ("KILLED", "failed: SIGTERM")
+    assert how(run) == ("KILLED", "failed: SIGTERM"), result.output
     assert set(load_predictions(run.info.run_id, tracking_uri=place.uri)["step"]) == {0, 1}
     assert place.spool() == []
 

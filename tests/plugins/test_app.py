@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
-from servers import free_port
+from servers import WITHOUT_JOBS, free_port
 
 from timelapse.errors import ConfigError
 from timelapse_plugins.app import MLFLOWS_OWN, build_app, create_app, inner_target, load_inner, may_remember
@@ -133,12 +133,11 @@ def test_a_server_that_cannot_start_ends_by_itself(tmp_path: Path, empty_store: 
     patient = ["--workers", "2", "--uvicorn-opts", "--timeout-worker-healthcheck 20"]
     # gunicorn prints a traceback of its own where two workers end at the same moment.
     gunicorn = ["--workers", "1", "--gunicorn-opts", "--timeout 60"]
-    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def run(options: list[str], **more: str) -> str:
         process = subprocess.Popen(
             [*start, "--port", str(free_port()), *options],
-            env={**os.environ, **jobs, "PYTHONWARNINGS": "ignore", "HOME": str(tmp_path), **more},
+            env={**os.environ, **WITHOUT_JOBS, "PYTHONWARNINGS": "ignore", "HOME": str(tmp_path), **more},
             cwd=tmp_path,
             stderr=subprocess.PIPE,
             text=True,

@@ -16,7 +16,7 @@ import mlflow
 import pytest
 from asgi import Reply, request
 from click.testing import CliRunner
-from servers import Server, free_port
+from servers import WITHOUT_JOBS, Server, free_port
 
 from timelapse import names
 from timelapse_plugins.cli.ui import listen, private_page, ui
@@ -32,8 +32,7 @@ class Ui(Server):
     def __init__(self, folder: Path, uri: str) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "timelapse.cli.main", "ui", "--tracking-uri", uri]
-        # Without its job queue MLflow starts in a third of the time.
-        settings = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        settings = os.environ | WITHOUT_JOBS
         super().__init__(folder, [*command, "--port", str(self.port), "--no-browser"], env=settings)
         self.log = folder / f"ui-{self.port}.log"
 

@@ -6,7 +6,6 @@ Each scenario trains in FOLDER/SCENARIO, and leaves there what each rank met: ra
 from __future__ import annotations
 
 import faulthandler
-import gc
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from peft import LoraConfig, get_peft_model
 from projects import VERBS, make_project, questions
 from tiny import make_llama, make_samples, make_tokenizer, training_set
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from warm import leave_imports_alone
 
 import timelapse_training
 from timelapse.config.file import load_config
@@ -239,8 +239,7 @@ def main() -> None:
         float(os.environ.get("RANKS_SECONDS", "240"))
     )  # shows where a rank hangs
     dist.init_process_group("gloo")
-    gc.collect()
-    gc.freeze()  # each training collects garbage, and need not walk through all that is imported
+    leave_imports_alone()
     for place, name in enumerate(sys.argv[2:]):
         # each scenario is a program of its own, as far as the roll call is concerned
         roll_call.register = roll_call._Register(calls=100 * place)

@@ -33,5 +33,12 @@ def warm_up() -> None:
     """Import what programs need, and make their end cheap; the last word before the first fork."""
     for module in NEEDED:
         import_module(module)
+    leave_imports_alone()
+
+
+def leave_imports_alone() -> None:
+    """Keep what is imported so far out of each collection of garbage, of which each training and each end
+    of a process makes one: walking through torch and MLflow takes a second.
+    """
     gc.collect()
-    gc.freeze()  # else a fork walks through everything at its end, which takes a second
+    gc.freeze()

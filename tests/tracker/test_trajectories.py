@@ -377,7 +377,7 @@ random_rows = st.lists(
 
 
 @given(random_rows, st.sampled_from([0.5, 0.75, 1.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_random_frames_agree_with_a_slow_definition(rows: list[Row], right: float) -> None:
     frame = framed(rows).set_index(np.zeros(len(rows), dtype=int))  # an index of no use
     newest = {(each["run_id"], each["step"]): 0 for each in rows}
