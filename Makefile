@@ -27,7 +27,7 @@ test-faults: $(VENV)/.dev ## Kill 50 trainings at random moments, and let server
 	@tests/support/install.sh
 	TIMELAPSE_TEST_KILLS=50 $(BIN)/python -m pytest tests/e2e/test_kill.py tests/e2e/test_faults.py $(ARGS)
 
-bench-write: $(VENV)/.dev $(VENV)-trackio/.ready ## What logging a round costs, against its peers (4 minutes)
+bench-write: $(VENV)/.dev $(VENV)-trackio/.ready ## What logging a round costs, against its peers (6 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_write.py --trackio $(VENV)-trackio/bin/python $(ARGS)
 
 bench-read: $(VENV)/.dev ## How fast predictions are read, against MLflow's tables and bare requests (3 minutes)

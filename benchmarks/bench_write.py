@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -32,6 +33,12 @@ from timelapse.rounds import round_table
 from timelapse.tables import parquet_bytes
 from timelapse.writing.metrics import round_metrics
 
+PAUSE = 0.1
+"""Seconds between rounds that are logged one by one: longer than the uploader stands back for a loop."""
+PEERS = {
+    "bare Parquet": "bare pq.write_table + fsync + rename, nothing else running",
+    "Trackio": "trackio.log of the same table",
+}
 WORDS = [f"word{number}" for number in range(2000)]
 
 
@@ -60,13 +67,14 @@ def make_round(samples: SampleSet, step: int, random: Random) -> Round:
     return Round(step, rows, epoch=step / 10, trigger="steps", seconds=1.0)
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object], pause: float = 0.0) -> float:
+    time.sleep(pause)
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
 
 
-def bare_parquet(tables: Sequence[pa.Table], folder: Path) -> list[float]:
+def bare_parquet(tables: Sequence[pa.Table], folder: Path, pause: float = 0.0) -> list[float]:
     """`pq.write_table`, fsync, rename, with nothing else running."""
 
     def write(table: pa.Table, place: int) -> None:
@@ -78,7 +86,7 @@ def bare_parquet(tables: Sequence[pa.Table], folder: Path) -> list[float]:
         aside.rename(folder / f"{place}.parquet")
 
     folder.mkdir()
-    return [timed(lambda t=table, p=place: write(t, p)) for place, table in enumerate(tables)]
+    return [timed(partial(write, table, place), pause) for place, table in enumerate(tables)]
 
 
 def bare_loop(client: mlflow.MlflowClient, rounds: Sequence[Round], folder: Path) -> float:
@@ -107,7 +115,7 @@ def ours(samples: SampleSet, rounds: Sequence[Round]) -> tuple[list[float], floa
         run.log_samples(samples)
         run.flush()
         began = time.perf_counter()
-        times = [timed(lambda r=round_: run.log_round(r)) for round_ in rounds]
+        times = [timed(partial(run.log_round, round_)) for round_ in rounds]
         logged = time.perf_counter() - began
     total = time.perf_counter() - began
     print(f"  all {len(rounds)} rounds on disk after {logged:.1f} s, in MLflow after {total:.1f} s")
@@ -115,6 +123,17 @@ def ours(samples: SampleSet, rounds: Sequence[Round]) -> tuple[list[float], floa
     assert stored.data.tags[names.TAG_ROUNDS] == str(len(rounds))
     assert stored.data.tags[names.TAG_STATUS] == "finished"
     return times, total
+
+
+def ours_while_sending(samples: SampleSet, rounds: Sequence[Round]) -> list[float]:
+    """Return the caller's seconds for each of the last 50 rounds, while those before them are sent."""
+    with start_run("ours, one by one") as run:
+        run.log_samples(samples)
+        for round_ in rounds[:-50]:
+            run.log_round(round_)
+        times = [timed(partial(run.log_round, round_), PAUSE) for round_ in rounds[-50:]]
+        assert not run.flush(0.0), "the uploader was to be busy until the end"
+    return times
 
 
 def log_table(round_: Round, times: int) -> float:
@@ -126,15 +145,17 @@ def log_table(round_: Round, times: int) -> float:
     return statistics.median(seconds[-5:])
 
 
-def trackio(python: Path, round_: Round, folder: Path, rounds: int) -> float:
+def trackio(python: Path, round_: Round, folder: Path, rounds: int, pause: float = 0.0) -> float:
     """Median seconds of `trackio.log` of the same table."""
     folder.mkdir()
     columns = ("sample_id", "step", "epoch", "prediction", "status", "finish_reason", "prompt_tokens")
     table = {name: round_table(round_).column(name).to_pylist() for name in columns}
     (folder / "table.json").write_text(json.dumps(table))
     script = Path(__file__).with_name("trackio_log.py")
-    command = [str(python.absolute()), str(script), str(folder), str(folder / "table.json"), str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    command = [str(python.absolute()), str(script), str(folder), str(folder / "table.json")]
+    done = subprocess.run(
+        [*command, str(rounds), str(pause)], capture_output=True, text=True, check=True, cwd=folder
+    )
     return float(done.stdout.rpartition("median_ms=")[2]) / 1000
 
 
@@ -148,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--passes", type=int, default=3, help="of each ratio the median is shown")
     parser.add_argument("--tables", type=int, default=100, help="appends of mlflow.log_table")
     parser.add_argument(
         "--trackio", type=Path, help="a Python that has trackio; without it that line is left out"
@@ -166,31 +188,56 @@ def main() -> None:
 
 
 def run_all(options: argparse.Namespace, folder: Path, samples: SampleSet, rounds: list[Round]) -> None:
-    client = mlflow.MlflowClient()
-    few = [round_table(round_) for round_ in rounds[:200]]
-    parquet = bare_parquet(few, folder / "before")
-    peer = trackio(options.trackio, rounds[0], folder / "trackio", 200) if options.trackio else None
-    loop_before = bare_loop(client, rounds[: len(rounds) // 2], folder / "loop1")
-    times, total = ours(samples, rounds)
-    loop = loop_before + bare_loop(client, rounds[len(rounds) // 2 :], folder / "loop2")
-    parquet = statistics.median(parquet + bare_parquet(few, folder / "after"))
-    peers = [peer, trackio(options.trackio, rounds[0], folder / "trackio2", 200)] if peer else []
-    appended = log_table(rounds[0], options.tables)
+    passes = []
+    for number in range(options.passes):
+        place = folder / str(number)
+        place.mkdir()
+        passes.append(one_pass(place, samples, rounds, options.trackio))
+        print("  " + ", ".join(f"{name} {value:.2f}" for name, value in passes[-1].items()))
+    ratios = {name: statistics.median(each[name] for each in passes) for name in passes[0]}
+    appended = log_table(rounds[0], options.tables) * 1e3
 
-    median = statistics.median(times)
-    tenth = max(1, len(times) // 10)
-    growth = statistics.median(times[-tenth:]) / statistics.median(times[:tenth])
-    print(f"log_round: median {median * 1e3:.2f} ms, uploader busy; bare Parquet {parquet * 1e3:.2f} ms")
-    line(f"caller's time, last {tenth} rounds / first {tenth}", growth, 1.1)
-    line(
-        "caller's median / bare pq.write_table + fsync + rename, nothing else running", median / parquet, 1.5
-    )
-    if peers:
-        line("caller's median / trackio.log of the same table", median / statistics.mean(peers), 1.0)
-    line("total until stored / bare loop of the same files and metrics", total / loop, 1.2)
+    tenth = max(1, len(rounds) // 10)
+    line(f"caller's time, last {tenth} rounds / first {tenth}", ratios["growth"], 1.1)
+    for name, limit in (("bare Parquet", 1.5), *((("Trackio", 1.0),) if options.trackio else ())):
+        line(f"caller's median / {PEERS[name]}", ratios[f"to {name}"], limit)
+        what = f"one round every {PAUSE:g} s, beside the sending / {name} at that pace"
+        line(what, ratios[f"beside sending, to {name}"], limit)
+    line("total until stored / bare loop of the same files and metrics", ratios["total to loop"], 1.2)
     name = f"mlflow.log_table at its {options.tables}th append"
-    line(f"{name} / caller's median", appended / median, 20, at_least=True)
-    print(f"{name + ' / our total per round, in the background':<82} {appended * len(rounds) / total:8.2f}")
+    line(f"{name} / caller's median", appended / ratios["log_round ms"], 20, at_least=True)
+    print(f"{name + ' / our total per round, in the background':<82} {appended / ratios['total ms']:8.2f}")
+
+
+def one_pass(
+    folder: Path, samples: SampleSet, rounds: list[Round], trackio_python: Path | None
+) -> dict[str, float]:
+    """Measure everything once; bursts of the peers before and after ours, because machines get slower."""
+    client = mlflow.MlflowClient()
+    few, half = [round_table(round_) for round_ in rounds[:200]], len(rounds) // 2
+    loop = bare_loop(client, rounds[:half], folder / "loop1")
+    parquet = bare_parquet(few, folder / "parquet1")
+    peer = [trackio(trackio_python, rounds[0], folder / "trackio1", 200)] if trackio_python else []
+    times, total = ours(samples, rounds)
+    peer += [trackio(trackio_python, rounds[0], folder / "trackio2", 200)] if trackio_python else []
+    parquet += bare_parquet(few, folder / "parquet2")
+    loop += bare_loop(client, rounds[half:], folder / "loop2")
+
+    slow = {"bare Parquet": statistics.median(bare_parquet(few[:50], folder / "parquet3", PAUSE))}
+    busy = statistics.median(ours_while_sending(samples, rounds[:350]))
+    fast = {"bare Parquet": statistics.median(parquet)}
+    if trackio_python:
+        slow["Trackio"] = trackio(trackio_python, rounds[0], folder / "trackio3", 50, PAUSE)
+        fast["Trackio"] = statistics.mean(peer)
+    median, tenth = statistics.median(times), max(1, len(times) // 10)
+    return {
+        "growth": statistics.median(times[-tenth:]) / statistics.median(times[:tenth]),
+        "log_round ms": median * 1e3,
+        **{f"to {name}": median / value for name, value in fast.items()},
+        **{f"beside sending, to {name}": busy / value for name, value in slow.items()},
+        "total ms": total / len(rounds) * 1e3,
+        "total to loop": total / loop,
+    }
 
 
 if __name__ == "__main__":

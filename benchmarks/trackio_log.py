@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 
-folder, table_file, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+folder, table_file, rounds, pause = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 os.environ["TRACKIO_DIR"] = folder
 os.environ["HOME"] = folder
 
@@ -19,6 +19,7 @@ frame = pd.read_json(table_file)
 trackio.init(project="peer")
 times = []
 for step in range(rounds):
+    time.sleep(pause)
     began = time.perf_counter()
     trackio.log({"predictions": trackio.Table(dataframe=frame)}, step=step)
     times.append(time.perf_counter() - began)

@@ -178,8 +178,10 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
 
     `seconds` is the wall time of the pass; by default the sum over the rows.
     """
-    columns = {
-        name: table.column(name).to_pylist() for name in round_schema().names if name in table.column_names
+    columns = {  # most columns of most rounds are empty
+        name: table.column(name).to_pylist()
+        for name in round_schema().names
+        if name in table.column_names and table.column(name).null_count < len(table)
     }
     token_ids: dict[str, list[Any]] = {
         name: [None if ids is None else tuple(ids) for ids in table.column(name).to_pylist()]
@@ -187,13 +189,10 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
         if name in table.column_names and table.schema.field(name).equals(_token_ids_field(name))
     }
     nothing: list[None] = [None] * len(table)
+    given = {name: values for name, values in columns.items() if name in _PREDICTION_FIELDS}
     rows = tuple(
         Prediction(
-            **{
-                name: values[place]
-                for name, values in columns.items()
-                if name in _PREDICTION_FIELDS and values[place] is not None
-            },
+            **{name: values[place] for name, values in given.items() if values[place] is not None},
             **{name: values[place] for name, values in token_ids.items()},
             scores=dict(scores or ()),
             validations=_validations(validations or ()),
@@ -212,10 +211,10 @@ def round_from_table(table: pa.Table, seconds: float | None = None) -> Round:
     return Round(
         step=first["step"],
         predictions=rows,
-        epoch=first["epoch"],
-        trigger=first["trigger"],
-        attempt=first["attempt"] or 0,
-        set_name=first["set"] or DEFAULT_SET,
+        epoch=first.get("epoch"),
+        trigger=first.get("trigger", "manual"),
+        attempt=first.get("attempt") or 0,
+        set_name=first.get("set") or DEFAULT_SET,
         seconds=seconds if seconds is not None else sum(row.seconds or 0.0 for row in rows),
     )
 

@@ -135,7 +135,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         Returns once the disk holds it. It is scored and sent in the background. The same round again changes
         nothing; other answers at the same step and attempt are kept as the next attempt.
         """
-        with self.fence.guard("keeping a round", "It is lost; the training goes on."):
+        guard = self.fence.guard("keeping a round", "It is lost; the training goes on.")
+        with guard, self._recorder.right_of_way():
             if not round_.predictions:
                 raise ValueError(f"the round at step {round_.step} holds no predictions")
             if round_.failed:
@@ -193,7 +194,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         answers = read_answers(
             data, known, step=step, set_name=set, epoch=epoch, trigger=trigger, scores=scores
         )
-        with self.fence.guard("keeping a round", "It is lost; the training goes on."):
+        guard = self.fence.guard("keeping a round", "It is lost; the training goes on.")
+        with guard, self._recorder.right_of_way():
             self._add_samples(set, known, answers.samples)
             number = self._ledger.attempt_at(set, step)
             table = with_attempt(answers.table, number) if number else answers.table

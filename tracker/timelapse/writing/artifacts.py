@@ -115,7 +115,10 @@ class RunArtifacts:
         for problem in problems:
             what, _failed, why = problem.partition(" failed: ")
             self._fence.report(what, why, "Its cells are left empty; everything else goes on.")
-        return judged, parquet_bytes(with_judgements(table, judged))
+        whole = with_judgements(table, judged)
+        if pace is not None:
+            pace(0.0)
+        return judged, parquet_bytes(whole)
 
     def previous(self, round_: Round) -> Round | None:
         """Return the set's round before this one, if it is known: at an earlier step, of no newer attempt."""

@@ -24,7 +24,7 @@ def compacted(files: Iterable[Path]) -> bytes:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(file, partitioning=None) for file in files]
+    tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
     whole = pa.concat_tables(tables, promote_options="permissive")
     place = pa.array(range(len(whole)), pa.int64())
     order = pc.sort_indices(whole.append_column("#", place), sort_keys=[*_ORDER, ("#", "ascending")])

@@ -168,6 +168,8 @@ class Delivery:
             if about["tentative"]:
                 table = self._shifted(table, files)
             round_ = files.put_round(table, about, pace)
+            if pace is not None:
+                pace(0.0)
             numbers = round_metrics(round_, files.previous(round_), self._judges.deciding())
             numbers |= about["metrics"]
             metrics += mlflow_metrics(numbers, round_.set_name, round_.step, about["time"])

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +101,11 @@ class Recorder:
                 self._start(fresh=False)
             assert self._uploader is not None
             self._uploader.add(entry)
+
+    def right_of_way(self) -> AbstractContextManager[None]:
+        """Return what is entered while something is made ready to be recorded: sending stands back."""
+        ours = os.getpid() == self._process and self._uploader is not None
+        return self._uploader.right_of_way() if ours and self._uploader else nullcontext()
 
     def settle(self, patience: float, *, rest: bool, end_now: bool = False, longest: float = 600.0) -> bool:
         """Wait until MLflow holds everything, and return whether it does; see `Uploader.drain`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from timelapse.writing.entries import ARTIFACT_KINDS, DamagedEntryError, Entry
 if TYPE_CHECKING:
     from timelapse.writing.delivery import Delivery
 
-QUIET_SECONDS, LONGEST_WAIT_SECONDS, MOST_WAITING = 0.05, 2.0, 2000
+QUIET_SECONDS, LONGEST_WAIT_SECONDS, MOST_WAITING = 0.05, 5.0, 2000
 """While entries keep coming in, the thread that logs them has the processor: sending begins when it has been
 quiet for a moment, after this long, or when so many entries wait."""
 REACHING = "sending to MLflow"
@@ -31,7 +33,8 @@ MOST_TOGETHER = {"round": 16, "numbers": 100}
 """How many entries that have piled up share one request for their numbers."""
 REST_FOR_WORK, LONGEST_REST_SECONDS, MOST_PACED = 40.0, 0.1, 2
 """While a training runs, judging an answer is followed by forty times as long a rest, at most this, unless
-more entries than these wait: Python runs one thread at a time, and the training's has the right of way."""
+more entries than these wait and no more keep coming in: Python runs one thread at a time, and the training's
+has the right of way."""
 _LAST = float("inf")
 
 
@@ -106,9 +109,9 @@ class Uploader:
         self._stop = self._busy = False
         self._rest = self._end_now = False
         self._untidy, self._tidy_at = False, 0.0
-        self._progress = 0
-        self._burst_at = self._added_at = self._tried_at = 0.0
+        self._burst_at = self._added_at = self._tried_at = self._progress_at = 0.0
         self._draining = False
+        self._logging = 0
         self.left: list[Entry] = []
         """What MLflow will not take, or what is damaged: it stays in the spool."""
 
@@ -119,9 +122,10 @@ class Uploader:
             self._added_at = time.monotonic()
             if not (self._artifacts.entries or self._numbers.entries):
                 self._burst_at = self._added_at
+            if not lane.entries:  # else the thread is at it, or knows when to look again
+                self._wake.notify_all()
             lane.entries.append(entry)
             self._start()
-            self._wake.notify_all()
 
     def waiting(self) -> list[Entry]:
         """Return what MLflow does not hold yet, in order."""
@@ -149,26 +153,37 @@ class Uploader:
             if self._is_unfinished():
                 self._start()
             self._wake.notify_all()
-            give_up = time.monotonic() + longest
-            progress, since = self._progress, time.monotonic()
+            began = time.monotonic()
             while self._is_unfinished() and not self._is_hopeless():
-                now = time.monotonic()
-                if self._progress != progress:
-                    progress, since = self._progress, now
-                left = min(give_up, since + patience) - now
-                if left <= 0:
+                give_up = min(began + longest, max(began, self._progress_at) + patience)
+                if (left := give_up - time.monotonic()) <= 0:
                     break
                 self._wake.wait(left)
             unfinished = self._is_unfinished()
             self._rest = self._draining = False
             return not unfinished
 
+    @contextmanager
+    def right_of_way(self) -> Iterator[None]:
+        """Stand back while a thread logs: Python gives it the turn back only after 5 ms, again and again."""
+        with self._wake:
+            self._logging += 1
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._logging -= 1
+                self._wake.notify_all()
+
     def pace(self, seconds: float) -> None:
         """Rest after so many seconds of computing, unless somebody waits for us."""
         with self._wake:
-            self._progress += 1
-            self._wake.notify_all()  # who waits for us sees that judging goes on
-            if not (self._draining or self._stop or len(self._artifacts.entries) > MOST_PACED):
+            self._progress_at = time.monotonic()  # who waits for us looks there; to wake it each time costs
+            if self._draining or self._stop:
+                return
+            if self._logging:
+                self._wake.wait(LONGEST_REST_SECONDS)
+            elif len(self._artifacts.entries) <= MOST_PACED or self._seconds_of_logging():
                 self._wake.wait(rest_after(seconds))
 
     def stop(self, seconds: float) -> None:
@@ -237,15 +252,14 @@ class Uploader:
 
     def _seconds_of_quiet(self) -> float:
         """Return how long to stand back for the thread that is logging just now."""
-        now = time.monotonic()
-        waiting = len(self._artifacts.entries) + len(self._numbers.entries)
-        if (
-            self._draining
-            or waiting > MOST_WAITING
-            or now - max(self._tried_at, self._burst_at) > LONGEST_WAIT_SECONDS
-        ):
+        waited = time.monotonic() - max(self._tried_at, self._burst_at)
+        return 0.0 if self._draining or waited > LONGEST_WAIT_SECONDS else self._seconds_of_logging()
+
+    def _seconds_of_logging(self) -> float:
+        """Return for how long it still looks as if a thread were logging one entry after the other."""
+        if len(self._artifacts.entries) + len(self._numbers.entries) > MOST_WAITING:
             return 0.0
-        return max(0.0, self._added_at + QUIET_SECONDS - now)
+        return max(0.0, self._added_at + QUIET_SECONDS - time.monotonic())
 
     def _seconds_to_wait(self) -> float | None:
         """Return after how long something may become due by itself."""
@@ -268,11 +282,11 @@ class Uploader:
             error = RuntimeError(f"something asked the program to end: {found!r}")
         with self._wake:
             if error is None:
-                self._progress += 1
+                self._progress_at = time.monotonic()
                 lane.succeeded(len(group))
                 self._untidy = self._untidy or (bool(group) and group[0].kind in ("samples", "round"))
             elif len(group) == 1 and (isinstance(error, DamagedEntryError) or _is_wrong(group[0], error)):
-                self._progress += 1
+                self._progress_at = time.monotonic()
                 lane.succeeded(1)
                 self.left += group
             else:
