@@ -9,7 +9,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test test-faults bench-write bench-read bench-score bench-generate bench-server bench-pages screenshots check format picture clean
+.PHONY: help demo test test-programs test-faults bench-write bench-read bench-score bench-generate bench-server bench-pages screenshots check format picture clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -19,9 +19,14 @@ demo: $(VENV)/.training ## Fine-tune a real small language model and watch its a
 	$(BIN)/python examples/verbs/demo.py
 
 # Three processes on two cores: many tests wait, for a server or for a time that must pass.
-test: $(VENV)/.dev ## Run all tests (14 minutes)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.dev ## Run the tests, but for those of whole programs (12 minutes)
 	@tests/support/install.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --ignore tests/programs $(ARGS)
+
+test-programs: $(VENV)/.dev ## Run the examples, the launcher, and programs that end in every way (4 minutes)
+	$(PYTEST) tests/programs $(ARGS)
 
 test-faults: $(VENV)/.dev ## Kill 50 trainings at random moments, and let servers fail in every way
 	@tests/support/install.sh

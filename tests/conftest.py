@@ -18,17 +18,15 @@ from servers import MlflowServer
 from warm import leave_imports_alone
 
 LONGEST = (
-    "test_examples.py",
+    "programs/test_launch.py",
+    "programs/test_endings.py",
     "training/test_identity.py",
-    "e2e/test_endings.py",
-    "e2e/test_launch.py",
     "training/test_ranks.py",
     "training/test_trainers.py",
     "e2e/test_ui.py",
     "training/test_checkpoints.py",
     "training/test_callback.py",
     "plugins/test_mlflow_tab.py",
-    "plugins/test_app.py",
     "plugins/test_permissions.py",
     "e2e/test_contract.py",
     "e2e/test_faults.py",

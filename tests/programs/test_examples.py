@@ -21,8 +21,8 @@ import pytest
 
 from timelapse import load_predictions, names
 
-FOLDER = Path(__file__).resolve().parents[1] / "examples"
-TEMPLATE = Path(__file__).parent / "support" / "scripts.py"
+FOLDER = Path(__file__).resolve().parents[2] / "examples"
+TEMPLATE = Path(__file__).resolve().parents[1] / "support" / "scripts.py"
 PYTHON = str(Path(sys.executable))
 NOTEBOOK = (
     "import nbformat, sys; from nbclient import NotebookClient; "
