@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 from mlflow.store.db import utils
 from servers import MlflowServer
-from warm import leave_imports_alone
+from warm import collect_seldom, leave_imports_alone
 
 LONGEST = (
     "programs/test_launch.py",
@@ -32,6 +32,11 @@ LONGEST = (
     "e2e/test_faults.py",
 )
 """The files that take longest begin first, so that no process works on one while the others are done."""
+
+
+def pytest_configure() -> None:
+    """Before the test modules, and what they import, are there."""
+    collect_seldom()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,7 +21,7 @@ from peft import LoraConfig, get_peft_model
 from projects import VERBS, make_project, questions
 from tiny import make_llama, make_samples, make_tokenizer, training_set
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from warm import leave_imports_alone
+from warm import collect_seldom, leave_imports_alone
 
 import timelapse_training
 from timelapse.config.file import load_config
@@ -239,6 +239,7 @@ def main() -> None:
         float(os.environ.get("RANKS_SECONDS", "240"))
     )  # shows where a rank hangs
     dist.init_process_group("gloo")
+    collect_seldom()
     leave_imports_alone()
     for place, name in enumerate(sys.argv[2:]):
         # each scenario is a program of its own, as far as the roll call is concerned
