@@ -25,7 +25,7 @@ test: $(VENV)/.dev ## Run the tests, but for those of whole programs (12 minutes
 	@tests/support/install.sh
 	$(PYTEST) --ignore tests/programs $(ARGS)
 
-test-programs: $(VENV)/.dev ## Run the examples, the launcher, and programs that end in every way (4 minutes)
+test-programs: $(VENV)/.dev ## Run the examples, the launcher, `timelapse ui`, and programs that end in every way (4 minutes)
 	$(PYTEST) tests/programs $(ARGS)
 
 test-faults: $(VENV)/.dev ## Kill 50 trainings at random moments, and let servers fail in every way

@@ -20,6 +20,7 @@ from warm import collect_seldom, leave_imports_alone
 LONGEST = (
     "programs/test_launch.py",
     "programs/test_endings.py",
+    "programs/test_examples.py",
     "training/test_identity.py",
     "training/test_ranks.py",
     "training/test_trainers.py",
