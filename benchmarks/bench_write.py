@@ -199,7 +199,8 @@ def run_all(options: argparse.Namespace, folder: Path, samples: SampleSet, round
 
     tenth = max(1, len(rounds) // 10)
     line(f"caller's time, last {tenth} rounds / first {tenth}", ratios["growth"], 1.1)
-    for name, limit in (("bare Parquet", 1.5), *((("Trackio", 1.0),) if options.trackio else ())):
+    limits = {"bare Parquet": 1.5} | ({"Trackio": 1.0} if options.trackio else {})
+    for name, limit in limits.items():
         line(f"caller's median / {PEERS[name]}", ratios[f"to {name}"], limit)
         what = f"one round every {PAUSE:g} s, beside the sending / {name} at that pace"
         line(what, ratios[f"beside sending, to {name}"], limit)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from timelapse.fence import Fence
 from timelapse.scoring.engine import Judges
@@ -17,8 +18,6 @@ from timelapse.writing.uploader import Uploader
 
 @pytest.fixture
 def uploader(tmp_path: Path) -> Uploader:
-    from mlflow import MlflowClient
-
     spool = Spool.create(Header("r", None, owned=False, start_time=0), tmp_path / "spool")
     return Uploader(Delivery(spool, MlflowClient("http://127.0.0.1:9"), Judges(), Fence()), Fence())
 

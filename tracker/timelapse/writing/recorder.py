@@ -104,8 +104,8 @@ class Recorder:
 
     def right_of_way(self) -> AbstractContextManager[None]:
         """Return what is entered while something is made ready to be recorded: sending stands back."""
-        ours = os.getpid() == self._process and self._uploader is not None
-        return self._uploader.right_of_way() if ours and self._uploader else nullcontext()
+        uploader = self._uploader if os.getpid() == self._process else None  # a fork's locks are not ours
+        return uploader.right_of_way() if uploader is not None else nullcontext()
 
     def settle(self, patience: float, *, rest: bool, end_now: bool = False, longest: float = 600.0) -> bool:
         """Wait until MLflow holds everything, and return whether it does; see `Uploader.drain`."""
