@@ -128,6 +128,16 @@ stop = watch(end, at_exit="FINISHED", reason_at_exit=None, in_cells=False)
     + BARE
     + "send(signal.SIGINT)",
     "bare SIGTERM": BARE + "send(signal.SIGTERM)",
+    "bare SIGTERM twice": BARE
+    + """
+from timelapse.endings import last_signal
+def again():
+    while last_signal() is None:
+        time.sleep(0.001)
+    send(signal.SIGTERM)
+threading.Thread(target=again, daemon=True).start()
+send(signal.SIGTERM)
+""",
     "own hook before": OWN_HOOK + BARE + "1 / 0",
     "own hook after": BARE + OWN_HOOK + "1 / 0",
     "with exiting handler": EXITING_HANDLER + WITH + "    send(signal.SIGTERM)",
@@ -339,6 +349,7 @@ ZERO = "failed: ZeroDivisionError: division by zero"
         ("bare error", 1, "FAILED", ZERO),
         ("bare SIGINT", -signal.SIGINT, "KILLED", "failed: SIGINT"),
         ("bare SIGTERM", -signal.SIGTERM, "KILLED", "failed: SIGTERM"),
+        ("bare SIGTERM twice", -signal.SIGTERM, "KILLED", "failed: SIGTERM"),
         ("own hook before", 1, "FAILED", ZERO),
         ("own hook after", 1, "FAILED", ZERO),
         ("with exiting handler", 0, "KILLED", "failed: SIGTERM"),

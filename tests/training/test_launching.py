@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import socket
 import time
@@ -23,6 +25,7 @@ from timelapse_training.launching.claims import at_work, check_job_id, runs_of_j
 from timelapse_training.launching.ended import Ended
 from timelapse_training.launching.log import LONGEST_LINE, JobLog
 from timelapse_training.launching.masking import LONGEST_KEY, masker
+from timelapse_training.launching.output import Output, pump
 from timelapse_training.launching.record import LaunchRun, NewRun
 
 
@@ -49,6 +52,29 @@ def logged(*pieces: bytes, secrets: tuple[str, ...] = ()) -> str:
 )
 def test_the_log_holds_what_a_terminal_shows(pieces: tuple[bytes, ...], text: str) -> None:
     assert logged(*pieces) == text
+
+
+def test_the_error_that_ends_a_program_stays_the_last_that_is_heard_of_it() -> None:
+    log, outputs = JobLog(), []
+    for said in (b"line 1\nline 2\n", b"RuntimeError: no\n"):
+        source, pipe = os.pipe()
+        os.write(pipe, said)
+        os.close(pipe)
+        outputs.append(Output(os.fdopen(source, "rb"), io.StringIO(), log.stream()))
+    pump(*outputs)
+    assert log.text() == "line 1\nline 2\nRuntimeError: no\n"
+    assert all(output.source.closed for output in outputs)
+
+
+def test_a_terminal_that_is_gone_does_not_stop_a_child(tmp_path: Path) -> None:
+    terminal = (tmp_path / "terminal").open("w")
+    terminal.close()
+    source, pipe = os.pipe()
+    log = JobLog()
+    os.write(pipe, b"one\ntwo\n")
+    os.close(pipe)
+    pump(Output(os.fdopen(source, "rb"), terminal, log.stream()))
+    assert log.text() == "one\ntwo\n"
 
 
 def test_a_progress_bar_that_never_ends_its_line_takes_no_room() -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ OVER = ("FINISHED", "FAILED", "KILLED")
 """MLflow's statuses of runs that have ended."""
 SIGNAL_SECONDS = 5.0
 """What a signal leaves us for all runs together: a scheduler that ends a job kills it soon after."""
+TOGETHER_SECONDS = 1.0
+"""Signals this close to the first are the same wish: Linux sends one for each thread of a dying parent."""
 
 
 class Ending(Protocol):
@@ -48,6 +51,7 @@ _open: list[_Open] = []
 _handlers: dict[int, _Handler] = {}
 _signal: str | None = None
 _goes_on = False  # whether the handler of that signal has let the program go on
+_ending_since: float | None = None  # when a signal's handler began to end the runs; it is at that still
 _installed_in: int | None = None
 
 
@@ -72,7 +76,7 @@ def watch(end: Ending, *, at_exit: str, reason_at_exit: str | None, in_cells: bo
     def stop() -> None:
         if entry in _open:
             _open.remove(entry)
-        if not _ours():
+        if not _ours() and _ending_since is None:
             _release_signals()
 
     return stop
@@ -202,17 +206,28 @@ class _Handler:
         self.before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        global _signal, _goes_on
+        global _signal, _goes_on, _ending_since
+        if _ending_since is not None and time.monotonic() < _ending_since + TOGETHER_SECONDS:
+            return
         _signal, _goes_on = signal.Signals(number).name, False
         if callable(self.before):
             self.before(number, frame)  # raises, as Python's own for SIGINT, if the program shall end
             _goes_on = True
             return
-        runs = _ours()
-        for entry in runs:
-            attempt(partial(entry.end, "KILLED", _signal, SIGNAL_SECONDS / len(runs)))
+        _ending_since = time.monotonic()
+        try:
+            _end_all("KILLED", _signal)
+        finally:
+            _ending_since = None
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _end_all(status: str, reason: str) -> None:
+    """End all runs of this process, within what a signal leaves them."""
+    runs = _ours()
+    for entry in runs:
+        attempt(partial(entry.end, status, reason, SIGNAL_SECONDS / len(runs)))
 
 
 def _catch_signals() -> None:

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 from timelapse.errors import TimelapseError
 from timelapse.fence import describe
 from timelapse_training.launching.ended import NOT_STARTED, Ended
-from timelapse_training.launching.log import JobLog, LineStream
+from timelapse_training.launching.log import JobLog
+from timelapse_training.launching.output import Output, pump
 
 GRACE_SECONDS = 20.0
 """How long a child may take to end after a signal, before it is killed. Schedulers wait 30 seconds."""
@@ -61,8 +62,8 @@ class Launcher:
     def __init__(self, log: JobLog, *, grace: float = GRACE_SECONDS) -> None:
         self._log, self._grace = log, grace
         self._process: subprocess.Popen[bytes] | None = None
-        self._pumps: list[threading.Thread] = []
-        self._streams: list[LineStream] = []
+        self._pump: threading.Thread | None = None
+        self._output: list[Output] = []
         self._handlers: dict[signal.Signals, Any] = {}
         self._asked_at = self._kill_at = float("inf")
         self._told = False
@@ -132,14 +133,13 @@ class Launcher:
         )
         if self.asked and not self._told:  # while there was a child that we did not know of yet
             self._send(signal.Signals[self.asked])
+        output: list[Output] = []
         for source, terminal in ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr)):
             assert source is not None
-            stream = self._log.stream()
-            arguments = (source, terminal, stream)
-            pump = threading.Thread(target=_pump, args=arguments, name="launch-output", daemon=True)
-            pump.start()
-            self._pumps.append(pump)
-            self._streams.append(stream)
+            output.append(Output(source, terminal, self._log.stream()))
+        self._output = output
+        self._pump = threading.Thread(target=pump, args=output, name="launch-output", daemon=True)
+        self._pump.start()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -168,44 +168,20 @@ class Launcher:
         """Take the rest of the output, and end what the child has left behind in its group."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + LEFT_BEHIND_SECONDS
-            for pump in self._pumps:
-                pump.join(max(0.0, deadline - time.monotonic()))
+            if self._pump is not None:
+                self._pump.join(LEFT_BEHIND_SECONDS)
             while self._send(0) and number == signal.SIGKILL and time.monotonic() < deadline:
                 time.sleep(0.02)
             self._send(number)
         if self._process is not None:
             self._process.wait()
-        for pump in self._pumps:
-            pump.join(LEFT_BEHIND_SECONDS)
-        for stream in self._streams:  # a daemon outside the group may keep it open
-            stream.feed(b"", final=True)
-        self._process, self._pumps, self._streams = None, [], []
+        if self._pump is not None:
+            self._pump.join(LEFT_BEHIND_SECONDS)
+        for output in self._output:  # a daemon outside the group may keep it open
+            output.lines.feed(b"", final=True)
+        self._process, self._pump, self._output = None, None, []
 
     def _say(self, line: str) -> None:
         self._log.add(line)
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{line}\n")
-
-
-def _pump(source: IO[bytes], terminal: IO[str], stream: LineStream) -> None:
-    """Hand bytes on as they come; a terminal that is gone must not stop the child."""
-    shown = True
-    with source:
-        while data := os.read(source.fileno(), 65536):
-            stream.feed(data)
-            if shown:
-                shown = _show(terminal, data)
-    stream.feed(b"", final=True)
-
-
-def _show(terminal: IO[str], data: bytes) -> bool:
-    try:
-        raw = getattr(terminal, "buffer", None)
-        if raw is None:
-            terminal.write(data.decode(errors="replace"))
-        else:
-            raw.write(data)
-        terminal.flush()
-    except (OSError, ValueError):
-        return False
-    return True
