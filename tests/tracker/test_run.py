@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from timelapse import names
 from timelapse.attach import RunTarget, open_run, start_run
 from timelapse.errors import RunError, TimelapseWarning
 from timelapse.rounds import Prediction, Round
+from timelapse.run import TrainingRun
 from timelapse.samples import Sample, SampleSet
 from timelapse.writing.entries import entry_at, unpack_table
 
@@ -193,6 +195,28 @@ def test_start_run_makes_the_run_active(tracking: mlflow.MlflowClient) -> None:
     with start_run() as run:
         mlflow.log_metric("loss", 0.5)  # what transformers' own reporting does
     assert tracking.get_run(str(run.run_id)).data.metrics == {"loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda run: run.degrade("a row failed"), "degraded: a row failed"),
+        (lambda run: run.give_up("three rounds failed"), "degraded: three rounds failed"),
+        (
+            lambda run: run.limit("rounds", "2 rounds left out"),
+            "finished: no round was made; 2 rounds left out",
+        ),
+        (lambda run: run.disable("switched off"), "disabled: switched off"),
+    ],
+)
+def test_whatever_is_said_first_opens_the_run(
+    tracking: mlflow.MlflowClient, use: Callable[[TrainingRun], None], said: str
+) -> None:
+    run = start_run()
+    use(run)
+    run.finish()
+    assert run.run_id
+    assert tracking.get_run(run.run_id).data.tags[names.TAG_STATUS] == said
 
 
 def test_a_run_that_does_not_exist_is_a_clear_error(tracking: mlflow.MlflowClient) -> None:

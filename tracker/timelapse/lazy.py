@@ -50,6 +50,6 @@ class LazyRun(TrainingRun, ContextDecorator):
 
 
 _ATTRIBUTES = {
-    *("experiment_id", "fence", "_recorder", "_tracking_uri", "_ledger", "_troubles", "_sets"),
-    *("_unfinished", "_disabled", "_ended", "_unwatch"),
+    *("experiment_id", "former_status", "fence", "_recorder", "_tracking_uri", "_ledger", "_status", "_sets"),
+    *("_unfinished", "_ended", "_unwatch"),
 }

@@ -22,6 +22,7 @@ from timelapse.polite import TIMEOUT_SECONDS, polite_requests
 from timelapse.provenance import package_versions
 from timelapse.randomness import untouched_random_state
 from timelapse.rounds import round_table, storable, with_attempt
+from timelapse.status import RunStatus
 from timelapse.tables import samples_schema, samples_table
 from timelapse.writing.entries import pack, pack_table
 
@@ -63,12 +64,9 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         """Holds the failures so far."""
         self._recorder, self._tracking_uri = recorder, tracking_uri
         self._ledger = Ledger(self._place, fresh=fresh)
-        self._troubles: list[str] = []
-        self._halted: list[str] = []
-        self._limited: dict[str, str] = {}
+        self._status = RunStatus()
         self._sets: dict[str, dict[str, Any]] = {}
         self._unfinished = self._ended = False
-        self._disabled: str | None = None
         self._unwatch: Callable[[], None] | None = None
 
     @property
@@ -234,24 +232,22 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
     def disable(self, reason: str) -> None:
         """Say that no predictions will be made in this run, and why."""
-        self._disabled = f"disabled: {reason}"
-        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: self._disabled})
+        said = self._status.disable(reason)
+        self._tag({names.TAG_SCHEMA: str(names.SCHEMA_VERSION), names.TAG_STATUS: said})
 
     def degrade(self, trouble: str) -> None:
         """Say in the run's status that something went wrong; the training goes on."""
-        self._troubles.append(trouble)
-        self._tag({names.TAG_STATUS: f"degraded: {trouble}"})
+        self._tag({names.TAG_STATUS: self._status.degrade(trouble)})
 
     def give_up(self, reason: str) -> None:
         """Say in the run's status, before anything else, that no more rounds of a set are made, and why."""
-        self._halted.append(reason)
-        self._tag({names.TAG_STATUS: f"degraded: {reason}"})
+        self._tag({names.TAG_STATUS: self._status.give_up(reason)})
 
     def limit(self, about: str, left_out: str) -> None:
         """Say in the run's status what a budget has left out; a later text `about` the same replaces this."""
-        self._limited[about] = left_out
-        if not self._troubles and not self._halted:
-            self._tag({names.TAG_STATUS: self._with_limits("live")})
+        said = self._status.limit(about, left_out)
+        if said is not None:
+            self._tag({names.TAG_STATUS: said})
 
     def link_checkpoint(self, folder: str | PurePath, *, step: int, attempt: int = 0) -> None:
         """Enter a saved checkpoint as an output of the MLflow run: a logged model with its step and folder.
@@ -291,7 +287,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
     def summary(self) -> str:
         """Return in a few words what has been stored: `4 rounds in run 'proud-fox-3'`."""
         count = self._ledger.logged()
-        troubles = f", {len(self._troubles)} with failed rows" if self._troubles else ""
+        failed = len(self._status.troubles)
+        troubles = f", {failed} with failed rows" if failed else ""
         return f"{count} round{'s' * (count != 1)}{troubles} in run '{self.run_name}'"
 
     def finish(
@@ -427,20 +424,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         )
 
     def _final_status(self) -> str:
-        troubles = [*self._halted, *self._troubles, *self._recorder.troubles]
-        if troubles:
-            more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-            return self._with_limits(f"degraded: {troubles[0]}{more}")
-        if self._disabled and not self._ledger.logged():
-            return self._disabled
-        return self._with_limits("finished" if self._ledger.logged() else "finished: no round was made")
-
-    def _with_limits(self, status: str) -> str:
-        """Return a status with what the budgets have left out behind it."""
-        left_out = "; ".join(self._limited.values())
-        if not left_out:
-            return status
-        return f"{status}; {left_out}" if ":" in status else f"{status}: {left_out}"
+        return self._status.final(self._ledger.logged(), self._recorder.troubles)
 
 
 def _whole_step(step: Any) -> int:
