@@ -187,6 +187,7 @@ def test_a_gate_without_anything_to_compare_is_no_pass(
         (["compare", "good", "bad", "--set", "probe"], "has no sample set 'probe'"),
         (["compare", "good", "bad", "--fail-on-regressions", "0"], "0 is not in the range x>=1"),
         (["compare", "good", "bad", "--fail-if-worse", "1"], "1.0 is not in the range 0<x<1"),
+        (["compare", "good", "bad", "--fail-if-worse", "nan"], "nan is no finite number"),
         (
             ["compare", "good", "bad", "-o", "nowhere/out.md"],
             "nowhere/out.md cannot be written: No such file",

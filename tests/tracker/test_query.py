@@ -161,6 +161,9 @@ def test_the_command_says_what_is_wrong_on_stderr(place: Any) -> None:
         exit_code=2,
     )
     assert "was ended" in slow.stderr
+    for seconds in ("nan", "inf", "1e30", "0"):
+        timed = timelapse(place, "SELECT 1", "first", "--timeout", seconds, exit_code=2)
+        assert "Invalid value for '--timeout'" in timed.stderr
 
 
 def test_a_models_text_is_shown_and_not_obeyed(place: Any) -> None:

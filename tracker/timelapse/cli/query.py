@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timelapse.cli.terminal import console, place_options, text_table, visible
+from timelapse.cli.terminal import Finite, console, place_options, text_table, visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EXAMPLE = (
     'timelapse query "SELECT run_name, step, avg(exact_match) FROM predictions GROUP BY ALL ORDER BY ALL"'
 )
+
+LONGEST = 86_400
+"""Most seconds that a query may be given: a timer cannot wait for ever."""
 
 
 @click.command(epilog=f"Example: {EXAMPLE}")
@@ -32,7 +35,7 @@ EXAMPLE = (
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True, max=LONGEST),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from timelapse.cli.terminal import place_options
+from timelapse.cli.terminal import Finite, place_options
 
 
 @click.command(epilog="Example: timelapse report last -o verbs.html")
@@ -19,7 +19,7 @@ from timelapse.cli.terminal import place_options
 )
 @click.option(
     "--max-mb",
-    type=click.FloatRange(min=0.5),
+    type=Finite(min=0.5),
     default=20.0,
     show_default=True,
     help="How large the file may become; the page says which samples were left out.",

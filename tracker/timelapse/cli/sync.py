@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timelapse.cli.terminal import format_option, print_json
+from timelapse.cli.terminal import Finite, format_option, print_json
 
 if TYPE_CHECKING:
     from timelapse.writing.sync import Outcome
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--to", metavar="URI", help="Send there, even runs that belong to another tracking URI.")
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=15.0,
     show_default=True,
     metavar="SECONDS",

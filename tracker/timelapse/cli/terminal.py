@@ -43,6 +43,17 @@ format_option = click.option(
 """The option `--format`, handed over as `output`."""
 
 
+class Finite(click.FloatRange):
+    """A number of an option, in a range. NaN lies in none: it would switch off what it is compared with."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number that a text is."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is no finite number.", param, ctx)
+        return number
+
+
 def console() -> Console:
     """Return the terminal: nothing that is printed there is read as markup."""
     from rich.console import Console

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timelapse.cli.comparing.gates import Gates
-from timelapse.cli.terminal import place_options
+from timelapse.cli.terminal import Finite, place_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ _OPTIONS = (
     ),
     click.option(
         "--fail-if-worse",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=Finite(0, 1, min_open=True, max_open=True),
         metavar="P",
         help="Exit with 1 if more samples got worse than better and the two-sided sign test's p is below P "
         "(between 0 and 1, such as 0.05).",
