@@ -158,6 +158,21 @@ def test_texts_are_no_formulas_and_numbers_stay_numbers() -> None:
     assert [row[2] for row in rows[1:]] == [row[0] for row in rows[1:]]
 
 
+def test_a_text_of_any_type_is_no_formula_and_every_type_can_be_written() -> None:
+    days = pa.array([pa.MonthDayNano([0, 3, 0])], pa.month_day_nano_interval())
+    table = pa.table(
+        {
+            "category": pa.array(["=1"]).dictionary_encode(),
+            "level": pa.array([-1]).dictionary_encode(),
+            "view": pa.array(["=1"], pa.string_view()),
+            "bytes": pa.array([b"=1"], pa.binary(2)),
+            "days": days,
+        }
+    )
+
+    assert as_csv(table) == [list(table.column_names), ["'=1", "-1", "'=1", '"3d31"', "[0, 3, 0]"]]
+
+
 def test_missing_values_and_nested_ones() -> None:
     table = pa.table(
         {

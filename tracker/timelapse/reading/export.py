@@ -139,14 +139,27 @@ def _harmless_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-        values = [None if value is None else json_text(value) for value in column.to_pylist()]
-        column = pa.chunked_array([values], pa.string())
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
     if pa.types.is_floating(column.type):
         return pc.if_else(pc.is_nan(column), None, column)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if any(is_plain(column.type) for is_plain in _plain_types()):
         return column
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        values = [None if value is None else json_text(value) for value in column.to_pylist()]
+        column = pa.chunked_array([values], pa.string())
     return _marked(column)
+
+
+def _plain_types() -> Iterable[Callable[[pa.DataType], bool]]:
+    """Return tests for the types that CSV has as they are: they hold no text, and Arrow can write them."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    numbers = (kinds.is_boolean, kinds.is_integer, kinds.is_decimal, kinds.is_null)
+    return (*numbers, kinds.is_date, kinds.is_time, kinds.is_timestamp, kinds.is_duration)
 
 
 def harmless_text(text: str) -> str:
