@@ -70,8 +70,9 @@ def test_the_interval_holds_the_mean_and_stays_within_the_values(values: list[fl
     assert mean(values) - 1e-12 <= high <= max(values) + 1e-12  # type: ignore[operator]
 
 
-def test_the_interval_is_that_of_scipy_up_to_the_draw() -> None:
-    values = np.random.default_rng(3).normal(0.1, 0.5, 200).round(2)
+@pytest.mark.parametrize("digits", [1, 2])  # few distinct values, and many, are drawn in two ways
+def test_the_interval_is_that_of_scipy_up_to_the_draw(digits: int) -> None:
+    values = np.random.default_rng(3).normal(0.1, 0.5, 200).round(digits)
     found = bootstrap_interval(values.tolist(), seed=1)
     expected = stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=np.random.default_rng(2)
