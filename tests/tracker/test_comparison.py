@@ -135,6 +135,8 @@ def test_two_rounds_of_one_run(two: tuple[str, str]) -> None:
         compare(["old", "old"])
     with pytest.raises(RunError, match="needs two runs or more"):
         compare("old")
+    with pytest.raises(RunError, match="needs two runs or more"):
+        compare([])
 
 
 def test_against_may_be_one_of_the_runs_by_another_name_or_a_third(two: tuple[str, str]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -157,6 +158,7 @@ def test_columns_are_chosen_and_an_unknown_one_names_the_nearest(tracking: mlflo
         RunError, match=r"no column 'exact_mach'. Did you mean 'exact_match'\?.*reference_nll"
     ):
         load_predictions(columns=["exact_mach"])
+    assert list(load_predictions(columns=frame.columns).columns) == ["prediction", "step"]
     with pytest.raises(RunError, match="no list of column names"):
         load_predictions(columns="step")
 
@@ -179,6 +181,15 @@ def test_the_best_round_is_chosen_per_run(tracking: mlflow.MlflowClient) -> None
         RunError, match=r"No run has a round at step 7\. There are rounds at steps: 0, 10, 20"
     ):
         load_predictions(rounds=[10, 7])
+    known = last["step"].unique()  # as a notebook has them: an array of numpy's numbers
+    for some in (known, list(known), pd.Series(known), set(known)):
+        assert sorted(load_predictions(rounds=some)["step"].unique()) == [10, 20]
+    assert load_predictions(rounds=known[0])["step"].unique().tolist() == [known[0]]
+    with pytest.raises(RunError, match=r"No run has a round at step 99999999999999999999\."):
+        load_predictions(rounds=10**20 - 1)
+    for wrong in (10.0, [10.5], ["last"], "10", None, np.array([])):
+        with pytest.raises(RunError, match="'all', 'last', 'best', or a list of steps"):
+            load_predictions(rounds=wrong)  # type: ignore[arg-type]
     with pytest.raises(RunError, match="'all', 'last', 'best', or a list of steps"):
         load_predictions(rounds="bset")  # type: ignore[arg-type]
     with pytest.raises(RunError, match="use it with rounds='best'"):

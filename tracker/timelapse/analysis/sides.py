@@ -93,7 +93,7 @@ def choose_score(histories: Iterable[History], wanted: str | None) -> tuple[str 
         RunError: `wanted` is no score of some run; says which there are.
     """
     names = {str(each): each.score_names() for each in histories}
-    common = set.intersection(*names.values())
+    common = set.intersection(*names.values()) if names else set()
     if wanted is not None and wanted not in common:
         without = ", ".join(run for run, scores in names.items() if wanted not in scores)
         there = ", ".join(sorted(common)) or "none"

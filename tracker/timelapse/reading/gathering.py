@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from timelapse.errors import RunError
@@ -168,7 +169,8 @@ class _Wanted:
                 if isinstance(self.rounds, list)
                 else [choice.choose_step(rounds, self.rounds, self.score)]
             )
-            rounds = rounds.filter(pc.is_in(rounds.column("step"), value_set=pa.array(wanted, pa.int64())))
+            known = pa.array([step for step in choice.steps(rounds) if step in wanted], pa.int64())
+            rounds = rounds.filter(pc.is_in(rounds.column("step"), value_set=known))
         return choice.newest_attempts(rounds) if self.attempts == "latest" else rounds
 
     def _skipped(self) -> set[str]:
@@ -211,17 +213,24 @@ class _Wanted:
 def _checked_rounds(rounds: Rounds, score: str | None) -> Literal["all", "last", "best"] | list[int]:
     if score is not None and rounds != "best":
         raise RunError("score= says by what the best round is chosen: use it with rounds='best'.")
-    if rounds in ("all", "last", "best"):
+    if isinstance(rounds, str) and rounds in ("all", "last", "best"):
         return rounds
-    steps = [rounds] if isinstance(rounds, int) else rounds
-    if isinstance(steps, str) or not steps or not all(isinstance(step, int) for step in steps):
+    steps, error = attempt(partial(_steps, rounds))
+    if not steps or error is not None:
         raise RunError(f"rounds={rounds!r} is not known; it is 'all', 'last', 'best', or a list of steps.")
-    return list(steps)
+    return steps
+
+
+def _steps(rounds: Rounds | Iterable[int]) -> list[int]:
+    """Return steps as numbers of Python's: in a notebook they come from a frame, as numpy's."""
+    steps = rounds if isinstance(rounds, Iterable) else [rounds]
+    return [index(step) for step in steps]  # type: ignore[arg-type]  # a text is no number: an error
 
 
 def _checked_columns(columns: Sequence[str] | None) -> list[str] | None:
     if columns is None:
         return None
-    if isinstance(columns, str) or not columns:
+    names = [] if isinstance(columns, str) else list(dict.fromkeys(columns))
+    if not names or not all(isinstance(name, str) for name in names):
         raise RunError(f"columns={columns!r} is no list of column names, such as ['step', 'prediction'].")
-    return list(dict.fromkeys(columns))
+    return names
