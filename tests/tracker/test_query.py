@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -108,6 +110,18 @@ def test_a_result_without_end_is_cut_and_a_big_state_refused() -> None:
     assert ask("SELECT * FROM range(100000000000)", max_rows=2) == ({"range": [0, 1]}, True)
     with pytest.raises(TimelapseError, match=r"needs more than 1GB of memory|longer than"):
         ask("SELECT list(range::VARCHAR || repeat('x', 1000)) FROM range(10000000)")
+
+
+def test_what_duckdb_cannot_bound_is_bounded_for_the_whole_program(place: Any) -> None:
+    large = "SELECT list(range(60000000)) IS NULL"  # one value of 480 MB, built at twice that
+    assert "of memory" in timelapse(place, large, "first", exit_code=2).stderr
+    long = "SELECT levenshtein(repeat('a', 200000) || step, repeat('b', 200000)) FROM predictions"
+    words = ["query", long, "first", "--timeout", "0.5", "--tracking-uri", place.uri]
+    ended = subprocess.run(
+        [sys.executable, "-m", "timelapse.cli.main", *words], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "Error: The query took longer than 0.5 s and was ended." in ended.stderr
 
 
 def test_the_command_shows_a_table(place: Any) -> None:

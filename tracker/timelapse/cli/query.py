@@ -18,6 +18,10 @@ EXAMPLE = (
 
 LONGEST = 86_400
 """Most seconds that a query may be given: a timer cannot wait for ever."""
+GRACE = 3
+"""Seconds that a query which ran out of its time has to stop by itself."""
+MEMORY = 1_500_000_000
+"""Bytes that a query and its result may take, counted for the whole program."""
 
 
 @click.command(epilog=f"Example: {EXAMPLE}")
@@ -28,7 +32,7 @@ LONGEST = 86_400
     "--limit",
     "--max-rows",
     "limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1_000_000_000),
     default=1000,
     show_default=True,
     help="Show at most this many rows.",
@@ -63,14 +67,16 @@ def query(
     It has a row per run, round, sample and generation, of the RUNs named (an id, the beginning of one, a
     name, or `last`) or of all. Nothing else can be read, and nothing be written.
     """
+    from timelapse.cli.hard_bounds import ended_after, memory_bounded
     from timelapse.reading.export import json_text, write_table
     from timelapse.reading.gathering import gather
-    from timelapse.reading.sql import run_query
+    from timelapse.reading.sql import run_query, too_slow
 
     gathered = gather(list(runs) or None, experiment=experiment, tracking_uri=tracking_uri)
     for problem in gathered.problems:
         click.echo(f"Warning: {problem}", err=True)
-    found, more = run_query(gathered.table, sql, max_rows=limit, timeout=timeout)
+    with ended_after(timeout + GRACE, too_slow(timeout)), memory_bounded(MEMORY):
+        found, more = run_query(gathered.table, sql, max_rows=limit, timeout=timeout)
     if output == "json":
         click.echo(json_text(found.to_pylist(), indent=2))
     elif output == "csv":

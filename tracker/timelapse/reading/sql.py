@@ -36,6 +36,7 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 
 
 _EXPLAIN = "EXPLAIN "
+_NARROW = "Narrow it (WHERE, LIMIT)."
 
 
 def run_query(table: pa.Table, query: str, *, max_rows: int, timeout: float) -> tuple[pa.Table, bool]:
@@ -67,13 +68,20 @@ def run_query(table: pa.Table, query: str, *, max_rows: int, timeout: float) -> 
         except duckdb.InterruptException as error:
             if not is_over.is_set():
                 raise KeyboardInterrupt from error
-            raise TimelapseError(
-                f"The query took longer than {timeout:g} s and was ended. Narrow it (WHERE, LIMIT), or give "
-                "it more time with --timeout."
-            ) from error
+            raise TimelapseError(too_slow(timeout)) from error
+        except MemoryError as error:  # Arrow's, for the result
+            raise TimelapseError(f"The result needs too much memory: {error}. {_NARROW}") from error
         except duckdb.Error as error:
             raise TimelapseError(_explained(error, query, table)) from error
     return found.slice(0, max_rows), len(found) > max_rows
+
+
+def too_slow(seconds: float) -> str:
+    """Return what is to be said of a query that was ended after some seconds."""
+    return (
+        f"The query took longer than {seconds:g} s and was ended. Narrow it (WHERE, LIMIT), or give it more "
+        "time with --timeout."
+    )
 
 
 @contextmanager
@@ -125,7 +133,7 @@ def _explained(error: duckdb.Error, query: str, table: pa.Table) -> str:
     said = _details(error)
     message = said.get("exception_message", str(error)).strip().split("\n")[0].rstrip(".!")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return f"The query needs more than {MEMORY} of memory: {message}. Narrow it (WHERE, LIMIT)."
+        return f"The query needs more than {MEMORY} of memory: {message}. {_NARROW}"
     if isinstance(error, duckdb.PermissionException):
         return f"The query may only read the view `{VIEW}`: {message}."
     where = _place(query, said.get("position"))
