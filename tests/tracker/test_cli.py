@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, version
@@ -160,13 +161,25 @@ def test_runs_lists_what_there_is(timelapse: Timelapse, place: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
 @pytest.mark.parametrize("command", ["runs", "show first", "show long", *DETAILS])
 def test_lines_are_no_wider_than_the_screen(timelapse: Timelapse, command: str, width: int) -> None:
     lines = timelapse(*command.split(), width=width).stdout.splitlines()
 
     assert max(map(len, lines)) <= width
     assert not [line for line in lines if "exa…" in line or "simil…" in line]
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60, 70, 80, 100])
+def test_no_number_is_cut_on_a_narrow_screen(timelapse: Timelapse, width: int) -> None:
+    listed = timelapse("runs", "--experiment", "verbs", width=width).stdout
+    assert "0.00 → 1.00" in " ".join(listed.split())
+    rounds = timelapse("show", "first", width=width).stdout.split("What was learned")[0]
+    assert len(re.findall(r"\d\.\d\d", rounds)) >= 6
+    assert not re.search(r"\d\.?…", listed + rounds)
+    compared = timelapse("compare", "first@0", "first@20", width=width).stdout.split("✓")[0]
+    assert re.search(r"[-+]\d\.\d\d…[-+]\d\.\d\d", compared)
+    assert not re.search(r"\d\.?\d?…(?![-+])", compared)
 
 
 def test_runs_as_json(timelapse: Timelapse, place: Any) -> None:

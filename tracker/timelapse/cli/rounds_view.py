@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from timelapse.cli.terminal import console, number, state_style, text_table, visible
+from timelapse.cli.terminal import console, number, print_table, state_style, text_table, visible
 from timelapse.writing.metrics import round_metrics
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def print_rounds(shown: Shown) -> None:
         )
     screen = console()
     screen.print()
-    screen.print(table)
+    print_table(screen, table)
     if len(stored) > _SCORES:
         others = ", ".join(visible(name, one_line=True) for name in stored[_SCORES:])
         screen.print(f"Other scores, in --format json and MLflow's charts: {others}.", style="dim")

@@ -105,7 +105,7 @@ def _scores(client: MlflowClient, run: Run) -> dict[str, dict[str, float]]:
 
 
 def _print(rows: list[dict[str, Any]], *, more: bool) -> None:
-    from timelapse.cli.terminal import WIDE, text_table
+    from timelapse.cli.terminal import WIDE, print_table, text_table
 
     screen = console()
     experiments = sorted({row["experiment"] for row in rows})
@@ -124,7 +124,7 @@ def _print(rows: list[dict[str, Any]], *, more: bool) -> None:
         )
     for row in cells:
         table.add_row(*(cell for heading, cell in row.items() if heading not in hidden))
-    screen.print(table)
+    print_table(screen, table)
     if more:
         screen.print("\nThere are more: --limit shows them.", style="dim")
     example = rows[0]["run_id"][:8]

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
 WIDE = 100
 """Screens of this many columns or more have room for everything."""
 
+_FOLDED = 6  # columns that a text which may be folded must have
+_ENDLESS = 10_000
+_HEADING = 3  # columns in which one still knows a heading that is cut
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029"
 
 
@@ -68,6 +71,58 @@ def text_table() -> Table:
 
     gap = 1 if console().width >= WIDE else 0
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap, 0, 0), show_edge=False)
+
+
+def print_table(screen: Console, table: Table) -> None:
+    """Print a table; on a screen that would cut its values each row as pairs of heading and value."""
+    from rich.text import Text
+
+    needed = [_needed(column) for column in table.columns]
+    spare = screen.width - sum(needed) - (len(needed) - 1) * (1 + table.padding[1])
+    if spare >= 0:
+        if table.__rich_measure__(screen, screen.options.update(max_width=_ENDLESS)).maximum > screen.width:
+            _share_out(table, needed, spare)
+        screen.print(table)
+        return
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        line = Text()
+        for column, cell in zip(table.columns, row, strict=True):
+            if not str(cell):
+                continue
+            value = cell if isinstance(cell, Text) else str(cell)
+            pair = Text.assemble((str(column.header), "dim"), " ", value)
+            if line and line.cell_len + 2 + pair.cell_len > screen.width:
+                screen.print(line)
+                line = Text()
+            line = Text.assemble(line, "  " if line or column is not table.columns[0] else "", pair)
+        screen.print(line)
+
+
+def _share_out(table: Table, needed: Sequence[int], spare: int) -> None:
+    """Give columns what their values need, then headings what is to spare, then texts that would fold."""
+    from rich.cells import cell_len
+
+    columns = list(zip(table.columns, needed, strict=True))
+    for column, least in sorted(columns, key=lambda pair: _folds(pair[0])):
+        words = [str(column.header)] if column.no_wrap else str(column.header).split()
+        words += map(str, column.cells) if _folds(column) else []
+        more = max(0, min(spare, max(map(cell_len, words), default=0) - least))
+        column.width, spare = least + more, spare - more
+        column.overflow = "fold" if _folds(column) else "ellipsis"
+
+
+def _needed(column: Column) -> int:
+    """Return how wide a column must be so that no value is cut; a heading may be."""
+    from rich.cells import cell_len
+
+    cells = [str(cell) for cell in column.cells]
+    pieces = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
+    longest = max(map(cell_len, pieces), default=0)
+    return min(longest, _FOLDED) if _folds(column) else max(longest, _HEADING)
+
+
+def _folds(column: Column) -> bool:
+    return column.overflow == "fold" and not column.no_wrap
 
 
 def print_json(value: Any) -> None:

@@ -10,7 +10,7 @@ import click
 
 from timelapse.analysis.comparison_views import signed
 from timelapse.cli.comparing.output import save, say
-from timelapse.cli.terminal import number, text_table, visible
+from timelapse.cli.terminal import number, print_table, text_table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +160,7 @@ def _draw_scoreboard(screen: Console, groups: Groups) -> None:
     for line in groups.scoreboard:
         name = Text(visible(line.group, one_line=True), style="bold cyan")
         table.add_row(name, visible(line.score, one_line=True).replace("_", " "), *_numbers(line))
-    screen.print(table)
+    print_table(screen, table)
 
 
 def _draw_runs(screen: Console, groups: Groups) -> None:
@@ -174,7 +174,7 @@ def _draw_runs(screen: Console, groups: Groups) -> None:
     for run in groups.runs:
         names = (visible(text, one_line=True) for text in (run.group, run.run_name, run.run_id[:8]))
         table.add_row(*names, str(run.step), *(number(run.means.get(name)) for name in scores))
-    screen.print(table)
+    print_table(screen, table)
 
 
 def _numbers(line: GroupScore) -> Iterator[str]:

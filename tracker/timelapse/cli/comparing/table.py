@@ -12,7 +12,7 @@ from rich.text import Text
 from timelapse.analysis.comparison_views import few, interval, p_value, shared, signed, size
 from timelapse.analysis.likeness import shortened
 from timelapse.cli.comparing.output import NO_SLICES, TITLES, shown_lists, shown_slices
-from timelapse.cli.terminal import diff_text, number, text_table, visible
+from timelapse.cli.terminal import diff_text, number, print_table, text_table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ def draw(screen: Console, comparison: Comparison, report: Report) -> None:
         )
     )
     screen.print()
-    screen.print(_scoreboard(comparison))
+    print_table(screen, _scoreboard(comparison))
     for sentence in _findings(comparison):
         screen.print(sentence)
     _draw_slices(screen, comparison, report)
@@ -150,7 +150,7 @@ def _draw_slices(screen: Console, comparison: Comparison, report: Report) -> Non
         names += [visible(each.run, one_line=True)] if several else []
         means = [number(each.before), number(each.after), signed(each.difference)]
         table.add_row(*names, size(each), *means, Text(why, style="red" if each.mostly_failed else "yellow"))
-    screen.print(table)
+    print_table(screen, table)
     if hint := few(shown):
         screen.print(hint, style="dim")
 
