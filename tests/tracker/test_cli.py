@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from stored import question_set, store_run
 
 from timelapse import Prediction, Round, names, start_run
 from timelapse.cli.main import CommandGroup, Program, main
@@ -18,6 +19,8 @@ from timelapse.cli.terminal import diff_text, listed, visible
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import mlflow
 
     Timelapse = Callable[..., Result]
 
@@ -270,6 +273,19 @@ def test_colour_marks_changes_on_a_terminal_that_has_it(
 
     assert "\x1b[9;31mgoed\x1b[0m\x1b[4;32mwent\x1b[0m" in coloured
     assert "[-goed-]{+went+}" in plain
+
+
+def test_a_number_that_no_sample_has_is_not_the_beginning_of_an_id(tracking: mlflow.MlflowClient) -> None:
+    questions = {f"question {number}": "x" for number in range(6)}
+    samples = question_set(questions)
+    store_run(tracking, "numbered", samples, {0: questions})
+    digits = {each.sample_id[0] for each in samples} & set("6789")
+    assert digits
+
+    for number in digits:
+        words = ["show", "last", "--sample", number, "--tracking-uri", tracking.tracking_uri]
+        result = CliRunner().invoke(main, words)
+        assert (result.exit_code, "There are: 0 to 5" in result.stderr) == (2, True), result.output
 
 
 def test_what_is_not_there_is_answered_with_what_is(timelapse: Timelapse) -> None:

@@ -76,8 +76,11 @@ class Shown:
         Raises:
             RunError: There is none, or several; says which there are.
         """
-        by_index = [sample for sample in self.samples if str(sample.index) == wanted]
-        found = by_index or [sample for sample in self.samples if sample.sample_id.startswith(wanted)]
+        from timelapse.reading.runs import MIN_PREFIX
+
+        found = [sample for sample in self.samples if str(sample.index) == wanted]
+        if not found and (len(wanted) >= MIN_PREFIX or not wanted.isdecimal()):  # 9 is a number, no id
+            found = [sample for sample in self.samples if wanted and sample.sample_id.startswith(wanted)]
         if len(found) == 1:
             return found[0]
         if found:
