@@ -64,6 +64,16 @@ def row(text: str, *start: str) -> list[str]:
     return next(cells for cells in rows if cells[: len(start)] == list(start))
 
 
+@pytest.mark.parametrize("form", ["csv", "markdown", "json"])
+def test_what_a_program_reads_is_whole_in_any_locale(timelapse: Timelapse, form: str) -> None:
+    words = ["compare", "good", "bad", "--format", form]
+    expected = timelapse(*words).stdout_bytes
+    assert CliRunner(charset="latin-1").invoke(main, words).stdout_bytes == expected
+    assert timelapse(*words, "-o", "-").stdout_bytes == expected
+    assert "?" not in expected.decode()
+    assert not Path("-").exists()
+
+
 def test_compare_shows_who_is_better_on_what(timelapse: Timelapse) -> None:
     text = timelapse("compare", "good", "bad").stdout
 

@@ -142,6 +142,8 @@ def test_the_command_prints_json_and_csv(place: Any) -> None:
         (20, "forgot", 1.0),
         (20, "went", 1.0),
     ]
+    words = ["query", "SELECT '→😀' AS a", "first", "--format", "json", "--tracking-uri", place.uri]
+    assert json.loads(CliRunner(charset="latin-1").invoke(main, words).stdout) == [{"a": "→😀"}]
     printed = timelapse(place, "SELECT 1 AS a, '=1+1' AS a, -2 AS b", "first", "--format", "csv").stdout
     assert printed == '"a","a_1","b"\n1,"\'=1+1",-2\n'
 

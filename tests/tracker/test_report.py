@@ -211,6 +211,9 @@ def test_the_command_writes_a_file(tracking: mlflow.MlflowClient) -> None:
     assert small.exit_code == 0
     assert "Warning: The texts of " in small.output
     assert "--max-mb makes room for more" in small.output
+    shown = report("-o", "-")
+    assert (shown.exit_code, shown.stdout_bytes.startswith(b"<!")) == (0, True)
+    assert not Path("-").exists()
     endless = report("-o", "b.html", "--max-mb", "nan")
     assert (endless.exit_code, "nan is no finite number" in endless.output) == (2, True)
     wrong = report("-o", "b.html", "--set", "other")

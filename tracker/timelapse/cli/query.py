@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timelapse.cli.terminal import Finite, console, place_options, text_table, visible
+from timelapse.cli.terminal import Finite, console, place_options, print_json, text_table, visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +68,7 @@ def query(
     name, or `last`) or of all. Nothing else can be read, and nothing be written.
     """
     from timelapse.cli.hard_bounds import ended_after, memory_bounded
-    from timelapse.reading.export import json_text, write_table
+    from timelapse.reading.export import write_table
     from timelapse.reading.gathering import gather
     from timelapse.reading.sql import run_query, too_slow
 
@@ -78,7 +78,7 @@ def query(
     with ended_after(timeout + GRACE, too_slow(timeout)), memory_bounded(MEMORY):
         found, more = run_query(gathered.table, sql, max_rows=limit, timeout=timeout)
     if output == "json":
-        click.echo(json_text(found.to_pylist(), indent=2))
+        print_json(found.to_pylist())
     elif output == "csv":
         write_table(found, sys.stdout.buffer, "csv")
     else:

@@ -12,7 +12,13 @@ from timelapse.cli.terminal import Finite, place_options
 @click.command(epilog="Example: timelapse report last -o verbs.html")
 @click.argument("run")
 @click.option(
-    "-o", "--output", "target", metavar="FILE", default="report.html", show_default=True, help="The file."
+    "-o",
+    "--output",
+    "target",
+    metavar="FILE",
+    default="report.html",
+    show_default=True,
+    help="The file; `-` is stdout.",
 )
 @click.option(
     "--set", "set_names", metavar="NAME", multiple=True, help="Only this sample set; may be repeated."
@@ -43,7 +49,8 @@ def report(
     from timelapse.report.reading import report_of_run
 
     path = Path(target)
-    check_target(path, force=force)
+    if target != "-":
+        check_target(path, force=force)
     made = report_of_run(
         run,
         set_names=set_names,
@@ -54,5 +61,8 @@ def report(
     for sentence in made.left_out:
         click.echo(f"Warning: {sentence[0].upper()}{sentence[1:]}; --max-mb makes room for more.", err=True)
     data = made.html.encode()
+    if target == "-":
+        click.echo(data, nl=False)
+        return
     write_file(path, lambda file: file.write(data), force=force)
     click.echo(f"{path}: {len(data) / 1e6:.1f} MB", err=True)

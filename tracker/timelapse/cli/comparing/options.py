@@ -55,7 +55,7 @@ def report_of(settings: dict[str, Any], *lists: str) -> Report:
         format=settings["output"],
         only=settings["only"],
         limit=settings["limit"],
-        file=settings["file"],
+        file=None if str(settings["file"]) == "-" else settings["file"],
         gates=Gates(settings["fail_on_regressions"], settings["fail_if_worse"]),
         lists=lists,
         slices=settings["slices"],
@@ -94,7 +94,7 @@ _OPTIONS = (
         "--output",
         "file",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write to this file, which appears only when it is complete.",
+        help="Write to this file, which appears only when it is complete; `-` is stdout.",
     ),
     click.option(
         "--limit",

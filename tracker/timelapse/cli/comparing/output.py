@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -38,7 +39,7 @@ def finish(comparison: Comparison, report: Report) -> None:
 
         draw(console(), comparison, report)
     else:
-        click.echo(rendered(comparison, report), nl=False)
+        put_out(rendered(comparison, report))
     if report.format in ("csv", "json") or report.file is not None:
         say(comparison.notes)
     failures = report.gates.failures(comparison)
@@ -86,6 +87,11 @@ def listed_pairs(comparison: Comparison, name: str) -> tuple[Pair, ...]:
     if name == "disagree":
         return comparison.disagreements
     return comparison.regressions if name == "regressions" else comparison.improvements
+
+
+def put_out(text: str) -> None:
+    """Write to standard output: what goes to a file or program is UTF-8, whatever the terminal would show."""
+    click.echo(text if sys.stdout.isatty() else text.encode(), nl=False)
 
 
 def save(file: Path, text: str) -> None:

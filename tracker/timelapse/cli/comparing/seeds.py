@@ -6,10 +6,8 @@ import io
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import click
-
 from timelapse.analysis.comparison_views import signed
-from timelapse.cli.comparing.output import save, say
+from timelapse.cli.comparing.output import put_out, save, say
 from timelapse.cli.terminal import number, print_table, text_table, visible
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def show(groups: Groups, round_: str, report: Report) -> None:
 
         draw(console(), groups, round_)
     else:
-        click.echo(rendered(groups, round_, report.format), nl=False)
+        put_out(rendered(groups, round_, report.format))
     if report.format in ("csv", "json") or report.file is not None:
         say(groups.notes)
 
