@@ -429,6 +429,18 @@ def test_a_rescored_run_shows_its_new_scores(place: Place) -> None:
     assert place.get(f"/runs/{run_id}/predictions")["rows"][0]["token_f1"] is not None
 
 
+@pytest.mark.parametrize("path", ["/predictions", "/export?format=jsonl", "/overview"])
+def test_a_renamed_run_has_its_new_name_in_every_row(place: Place, path: str) -> None:
+    files = finished_files([SAMPLES], round_files([make_round(SAMPLES, 0)]))
+    run_id = store_run(place.client, "0", files, name="first-name")
+    first = place.api.get(f"/runs/{run_id}{path}")
+    place.client.update_run(run_id, name="second-name")
+    again = place.api.get(f"/runs/{run_id}{path}", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 200
+    assert "second-name" in again.text
+    assert "first-name" not in again.text
+
+
 def test_a_deleted_run_is_gone_at_once_and_back_when_restored(place: Place) -> None:
     files = finished_files([SAMPLES], round_files([make_round(SAMPLES, 0)]))
     run_id = store_run(place.client, "0", files)

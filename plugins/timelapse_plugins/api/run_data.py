@@ -82,13 +82,13 @@ class RunData:
         self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     async def version(self, run: StoredRun, caller: Caller) -> tuple[str, Listing]:
-        """Return a hash of what a run holds, and its files, by one cheap question to MLflow at most.
+        """Return a hash of what a run holds and is called, and its files, by one question to MLflow at most.
 
         Raises:
             Refused: MLflow does not say which files it has.
         """
         files = await self._listing(run, caller)
-        return _digest([run.run_id, run.ours, sorted(files.items())]), files
+        return _digest([run.run_id, run.name, run.ours, sorted(files.items())]), files
 
     async def load(self, run: StoredRun, caller: Caller) -> Held:
         """Return what a run holds."""
