@@ -53,7 +53,9 @@ def build_site(
         *(Route(page.path, _page_endpoint(page, doors, files)) for page in PAGES),
         Route("/{rest:path}", not_found),
     ]
-    site = Starlette(routes=[Mount(f"{prefix}/timelapse", routes=routes)])
+    home = f"{prefix}/timelapse"
+    # The first, because Starlette would redirect from there to whatever host the request names.
+    site = Starlette(routes=[Route(home, not_found), Mount(home, routes=routes)])
     return SecurityHeaders(WorkspaceOfAddress(site), frame_options)
 
 

@@ -125,6 +125,14 @@ def test_a_forged_host_gets_what_mlflow_answers(path: str) -> None:
     assert "x-inner" not in reply.headers
 
 
+@pytest.mark.parametrize("path", ["", "/", "/config/", "/api/v1", "/api/v1/compare/", "/api/v1/runs/1/"])
+def test_nobody_is_sent_to_a_host_that_a_request_names(path: str) -> None:
+    reply = get(path, headers=[("host", "evil.example")])
+    assert reply.status == 404
+    assert b"evil" not in reply.body
+    assert "location" not in reply.headers
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_changed(method: str) -> None:
     assert get("/config", method=method).status == 405

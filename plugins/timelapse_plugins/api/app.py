@@ -60,6 +60,7 @@ def build(
         summary="What a language model answers at each round of its training.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send callers to whatever host they name
         responses={
             status: {**each, "content": _PROBLEM} if status != 304 else each
             for status, each in _ANSWERS.items()
