@@ -334,6 +334,18 @@ def test_a_sample_of_any_id_has_a_timeline(place: Place) -> None:
         run.log_predictions([{"sample_id": "a/b c?#%", "prompt": "Say it", "prediction": "It"}], step=1)
     told = place.get(f"/runs/{run.run_id}/samples/a%2Fb%20c%3F%23%25")
     assert told["sample"]["sample_id"] == "a/b c?#%"
+    assert place.get(f"/runs/{run.run_id}/timeline", sample="a/b c?#%") == told
+
+
+@pytest.mark.parametrize("id_", ["..", "two\nlines", "\u554f" * 1_000])
+def test_ids_that_no_path_can_hold_are_found_by_query(place: Place, id_: str) -> None:
+    with start_run(experiment="odd ids", tracking_uri=place.uri) as run:
+        run.log_predictions([{"sample_id": id_, "prompt": "Say it", "prediction": "It"}], step=1)
+    assert place.get(f"/runs/{run.run_id}/timeline", sample=id_)["sample"]["sample_id"] == id_
+    assert place.get(f"/runs/{run.run_id}/predictions", sample=id_)["total"] == 1
+    experiment = place.client.get_run(run.run_id).info.experiment_id
+    newest = place.get(f"/experiments/{experiment}/runs", sample=id_)["runs"][0]
+    assert newest["last_text"]["prediction"] == "It"
 
 
 def test_a_configuration_is_checked_and_nothing_that_it_names_is_read(place: Place, tmp_path: Path) -> None:

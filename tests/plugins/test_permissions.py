@@ -311,7 +311,7 @@ def answered(company: Company) -> str:
 def paths_of(run_id: str, experiment_id: str) -> list[str]:
     """Every address of the API that tells something of a run."""
     of_run = ["", "/rounds", "/trends", "/overview", "/matrix", "/texts?lane=0", "/search?text=w"]
-    of_run += ["/samples/a", "/predictions", "/export", "/report"]
+    of_run += ["/samples/a", "/timeline?sample=a", "/predictions", "/export", "/report"]
     of_runs = [f"/compare?run={run_id}@1&run={run_id}@2", f"/compare/export?run={run_id}@1&run={run_id}@2"]
     return [*(f"/runs/{run_id}{path}" for path in of_run), *of_runs, f"/experiments/{experiment_id}/runs"]
 

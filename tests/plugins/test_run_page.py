@@ -435,7 +435,7 @@ class Api:
             return view.texts([int(lane) for lane in query["lane"]])
         if name == "search":
             return view.search(query["text"][0])
-        return view.timeline(name.removeprefix("samples/"))
+        return view.timeline(query["sample"][0])
 
 
 def test_a_live_run_grows_before_ones_eyes_and_survives_a_lost_connection(browser: Browser) -> None:

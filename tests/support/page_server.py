@@ -132,8 +132,8 @@ class Data:
         view = RunView(self._loaded(run_id))
         if rest == ["overview"]:
             return asdict(view.overview(self._info(run_id)))
-        if rest[:1] == ["samples"]:
-            return asdict(view.timeline(rest[1]))
+        if rest == ["timeline"]:
+            return asdict(view.timeline(query["sample"][0]))
         raise RunError("There is no such address.")
 
     def _info(self, run_id: str) -> RunInfo:

@@ -30,6 +30,8 @@ MOST_DOWNLOADS = 8
 """Files that are written to the server's disk and sent at a time, however slowly they are taken."""
 NAME_SECONDS = 30.0
 """For how long the name of an experiment is kept."""
+MOST_ID = 5_000
+"""Characters of a sample's id: some take the question itself, and a query holds so many of any script."""
 
 SetName = Annotated[
     str | None, Query(alias="set", max_length=200, description="The sample set; `main`, or the only one.")

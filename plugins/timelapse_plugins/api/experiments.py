@@ -14,7 +14,7 @@ from timelapse import names
 from timelapse.errors import TimelapseError
 from timelapse.names import metric
 from timelapse.report.documents import RunInfo
-from timelapse_plugins.api.access import Service, service_of
+from timelapse_plugins.api.access import MOST_ID, Service, service_of
 from timelapse_plugins.api.answers import answer, encoded
 from timelapse_plugins.api.problems import Problem
 from timelapse_plugins.api.runs import StoredRun
@@ -105,7 +105,7 @@ async def experiment_runs(
     cursor: Cursor = None,
     limit: Limit = 50,
     sample: Annotated[
-        str | None, Query(max_length=200, description="A sample whose last answers are wanted.")
+        str | None, Query(max_length=MOST_ID, description="A sample whose last answers are wanted.")
     ] = None,
 ) -> Response:
     """Return the runs of an experiment that have predictions."""

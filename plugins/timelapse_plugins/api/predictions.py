@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from timelapse.reading.export import json_text
 from timelapse.report.answer_rows import AnswerRows, Filter
-from timelapse_plugins.api.access import Attempt, OfRun, RunAccess, SetName
+from timelapse_plugins.api.access import MOST_ID, Attempt, OfRun, RunAccess, SetName
 from timelapse_plugins.api.answers import answer
 from timelapse_plugins.api.cursors import Cursor
 
@@ -29,6 +29,10 @@ MOST_BYTES = 8 << 20
 
 Steps = Annotated[list[Annotated[int, Query(ge=-(2**62), le=2**62)]], Query(alias="step", max_length=500)]
 Epochs = Annotated[list[float], Query(alias="epoch", max_length=500)]
+Ids = Annotated[
+    list[Annotated[str, Query(max_length=MOST_ID)]],
+    Query(alias="sample", max_length=500, description="Ids of samples."),
+]
 Names = Annotated[list[Annotated[str, Query(max_length=300)]], Query(max_length=500)]
 Order = Annotated[
     Literal["asc", "desc"], Query(description="The direction; missing values are last in both.")
@@ -64,7 +68,7 @@ async def predictions(
     attempt: Attempt = None,
     steps: Steps = [],  # noqa: B006 - FastAPI copies it
     epochs: Epochs = [],  # noqa: B006
-    samples: Annotated[Names, Query(alias="sample", description="Ids of samples.")] = [],  # noqa: B006
+    samples: Ids = [],  # noqa: B006
     text: Annotated[str, Query(max_length=1000, description="In prompt, reference or answer.")] = "",
     classes: Annotated[Names, Query(alias="class", description="Classes of samples.")] = [],  # noqa: B006
     statuses: Annotated[Names, Query(alias="status", description="ok, error, skipped.")] = [],  # noqa: B006

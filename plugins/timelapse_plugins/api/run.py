@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from timelapse.report import documents
-from timelapse_plugins.api.access import Attempt, OfRun, SetName
+from timelapse_plugins.api.access import MOST_ID, Attempt, OfRun, SetName
 from timelapse_plugins.api.answers import answer, encoded
 from timelapse_plugins.api.problems import Problem
 
@@ -26,7 +26,10 @@ MOST_TEXT = 64 << 20
 """Bytes of texts that are answered at once."""
 
 Text = Annotated[str, Query(min_length=1, max_length=1000, description="The text; case does not matter.")]
-SampleId = Annotated[str, Path(min_length=1, max_length=200, description="The sample's id.")]
+SampleId = Annotated[str, Path(min_length=1, max_length=MOST_ID, description="The sample's id.")]
+SampleOfAnyId = Annotated[
+    str, Query(alias="sample", min_length=1, max_length=MOST_ID, description="The sample's id.")
+]
 Lanes = Annotated[
     list[Annotated[int, Query(ge=0, le=10_000_000)]],
     Query(
@@ -174,6 +177,14 @@ async def timeline(
     """Return one sample whole, and every answer to it."""
     held = await access.view(set_name, attempt)
     return await access.document(held, ("timeline", sample_id), lambda: held.view.timeline(sample_id))
+
+
+@router.get("/runs/{run_id}/timeline", response_model=documents.Timeline)
+async def timeline_by_query(
+    access: OfRun, sample_id: SampleOfAnyId, set_name: SetName = None, attempt: Attempt = None
+) -> Response:
+    """Return the same of a sample whose id no path can hold: `..`, or one of several lines."""
+    return await timeline(access, sample_id, set_name, attempt)
 
 
 def _text_bytes(view: RunView, lanes: Sequence[int]) -> int:

@@ -20,7 +20,7 @@ export const samplesOf = async (get, runId) => (await get(`runs/${encodeURICompo
 /** A sample itself, as the first of some runs that has it tells it; null where none has. */
 export async function sampleOf(get, runIds, sampleId) {
   for (const runId of runIds) {
-    const found = await get(`runs/${encodeURIComponent(runId)}/samples/${encodeURIComponent(sampleId)}`).catch(() => null);
+    const found = await get(`runs/${encodeURIComponent(runId)}/timeline`, { sample: sampleId }).catch(() => null);
     if (found) return found.sample;
   }
   return null;

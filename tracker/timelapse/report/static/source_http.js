@@ -68,7 +68,7 @@ export function httpSource(prefix, runId) {
     matrix: (score, chosen) => get(`${run}/matrix`, { score, ...chosen }),
     texts: (lanes, chosen) => get(`${run}/texts`, { lane: lanes, ...chosen }, { keep: false }),
     search: (text, chosen) => get(`${run}/search`, { text, ...chosen }, { keep: false }),
-    timeline: (sampleId, chosen) => get(`${run}/samples/${encodeURIComponent(sampleId)}`, chosen),
+    timeline: (sampleId, chosen) => get(`${run}/timeline`, { sample: sampleId, ...chosen }),
     exportUrl: (format) => (format === 'html' ? address(`${run}/report`) : address(`${run}/export`, { format })),
     links: {
       mlflow: (info) => inWorkspace(`${prefix}/#/experiments/${info.experiment_id}/runs/${info.run_id}`),
