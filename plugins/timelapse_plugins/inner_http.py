@@ -90,4 +90,6 @@ def _read(response: Response, limit: int) -> Answer:
             raise TooLargeError(limit)
         pieces.append(piece)
     headers = {name.lower(): value for name, value in response.headers.items()}
+    # A browser would ask for a password at it, in vain: only this process's own credentials go out.
+    headers.pop("www-authenticate", None)
     return Answer(response.status_code, headers, b"".join(pieces))

@@ -77,7 +77,7 @@ def _run_of(answer: Answer) -> dict[str, Any]:
     try:
         run = json.loads(answer.body)["run"]
         stage = run["info"].get("lifecycle_stage", "active")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _ours(502, "MLflow answered something else than a run: is a login page in the way?") from None
     if stage != "active":
         raise _ours(404, f"Run '{run['info'].get('run_id')}' is deleted.")

@@ -23,7 +23,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure of ours
         text = self.body[:10_000].decode("utf-8", "replace")
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict):
             text = str(found.get("message") or found.get("detail") or "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from asgi import request
+from starlette.testclient import TestClient
 
 from timelapse.errors import RunError
 from timelapse.reading.bounds import Bounds, Budget, ExcessError
@@ -19,9 +22,12 @@ from timelapse.report.config_view import check_typed
 from timelapse.report.run_view import RunView
 from timelapse.rounds import round_schema
 from timelapse.tables import samples_table
+from timelapse_plugins.api import build
 from timelapse_plugins.api.cursors import Cursor
 from timelapse_plugins.api.extent import check_extent
 from timelapse_plugins.api.problems import _refused
+from timelapse_plugins.inner import Caller
+from timelapse_plugins.inner_http import OverHttp
 from timelapse_plugins.refusals import Refused
 from timelapse_plugins.remembered import MAX_BYTES, Remembered
 from timelapse_plugins.token_gate import TokenGate
@@ -134,6 +140,45 @@ def test_what_is_remembered_is_bounded_in_bytes() -> None:
 async def test_a_status_that_nobody_knows_is_answered(status: int, answered: int) -> None:
     answer = await _refused(cast("Any", None), Refused(status, {}, b""))
     assert answer.status_code == answered
+
+
+@pytest.mark.anyio
+async def test_a_refusal_that_is_nested_without_end_is_answered() -> None:
+    answer = await _refused(cast("Any", None), Refused(403, {}, b"[" * 10_000))
+    assert answer.status_code == 403
+
+
+def test_what_nobody_thought_of_is_a_problem_that_says_nothing_of_the_inside() -> None:
+    async def broken(*_: object) -> dict[str, Any]:
+        raise ZeroDivisionError("secret")
+
+    answer = TestClient(build(cast("Any", None), broken), raise_server_exceptions=False).get("/runs/1")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "log of the MLflow server" in answer.json()["hint"]
+    assert "secret" not in answer.text
+
+
+@pytest.mark.anyio
+async def test_no_browser_is_asked_for_the_password_of_a_server_elsewhere() -> None:
+    """It would send it to us, who need it not: the credentials are those of our own environment."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="mlflow"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            answer = await OverHttp(f"http://127.0.0.1:{server.server_port}").get("/x", [], Caller())
+        finally:
+            server.shutdown()
+    assert answer.status == 401
+    assert "www-authenticate" not in answer.headers
 
 
 @pytest.mark.parametrize("before", ['theme={"a":1}; ', 'x="; ', "timelapse-5000=planted; ", "@=[]; "])

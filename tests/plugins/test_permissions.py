@@ -415,6 +415,7 @@ def test_what_is_remembered_is_bounded() -> None:
         (200, b"<html>log in</html>", 502),
         (200, b'{"run": {}}', 502),
         (200, b"[]", 502),
+        (200, b"[" * 100_000, 502),
         (302, b"", 302),
         (503, b"database is away", 503),
     ],

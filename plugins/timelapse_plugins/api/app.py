@@ -28,6 +28,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such thing."},
     405: {"description": "Only GET, HEAD and OPTIONS are possible."},
     422: {"description": "A parameter is wrong."},
+    500: {"description": "Timelapse itself failed."},
     502: {"description": "MLflow itself failed."},
     503: {"description": "Too much is being done at a time."},
 }

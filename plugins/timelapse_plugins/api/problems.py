@@ -29,6 +29,7 @@ _HINTS = {
     404: "Look at the address; the API's paths and parameters are listed at openapi.json.",
     405: "Everything here is read with GET; nothing can be changed.",
     422: "Correct the parameter; the API's parameters are listed at openapi.json.",
+    500: "Look at the log of the MLflow server: it says where. Please report it as a bug of Timelapse.",
     503: "Try again in a minute.",
     502: "Look at the log of the MLflow server, and try again.",
 }
@@ -75,6 +76,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(PydanticSerializationError, _unwritable)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -121,6 +123,11 @@ async def _http(_: Request, error: Exception) -> Response:
     return problem_response(
         Problem(error.status_code, details.get(error.status_code, error.detail)), error.headers
     )
+
+
+async def _unforeseen(_: Request, _error: Exception) -> Response:
+    """Answer before the server logs the error, which is raised again; nothing of it is told to callers."""
+    return problem_response(Problem(500, "Timelapse failed at this."))
 
 
 def _sentence(found: Mapping[str, Any]) -> str:
