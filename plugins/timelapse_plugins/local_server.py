@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 START_SECONDS = 180
 """How long MLflow may take to start; on a slow machine it takes half a minute."""
 _POLL_SECONDS = 0.2
+_OF_ANOTHER_SERVER = ("MLFLOW_STATIC_PREFIX", "MLFLOW_GUNICORN_OPTS")
+"""Options of `mlflow server`, for one behind a proxy perhaps, under which ours would not answer."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no http_proxy knows this machine
 
 
@@ -50,9 +53,9 @@ def serve_local(uri: str, port: int, announce: Callable[[str], None]) -> int:
         RunError: The server does not start.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "timelapse", "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own words, no shell
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment(uri))  # noqa: S603 - our own words
     try:
         _pass_on_sigterm(process)
         _wait_until_up(process, address)
@@ -64,6 +67,15 @@ def serve_local(uri: str, port: int, announce: Callable[[str], None]) -> int:
         if process.poll() is None:
             process.terminate()
             process.wait()
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """Return what MLflow's server finds in its environment: the store, whose address may hold a password.
+
+    Every user of a machine can read the command line of a program, but not its environment.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_SERVER}
+    return kept | {"MLFLOW_BACKEND_STORE_URI": uri}
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], address: str) -> None:

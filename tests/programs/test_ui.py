@@ -32,7 +32,9 @@ class Ui(Server):
     def __init__(self, folder: Path, uri: str) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "timelapse.cli.main", "ui", "--tracking-uri", uri]
-        settings = os.environ | WITHOUT_JOBS
+        # What a machine says of its MLflow server is not meant for this one.
+        elsewhere = {"MLFLOW_STATIC_PREFIX": "/ml", "MLFLOW_GUNICORN_OPTS": "--threads 4"}
+        settings = os.environ | WITHOUT_JOBS | elsewhere
         super().__init__(folder, [*command, "--port", str(self.port), "--no-browser"], env=settings)
         self.log = folder / f"ui-{self.port}.log"
 
@@ -82,6 +84,15 @@ def test_a_local_store_is_served_by_mlflow_with_our_pages(local: Ui) -> None:
     assert local.address == f"http://127.0.0.1:{local.port}/"
     assert b"timelapse-script" in local.get("/")[2]
     assert local.get("/timelapse/config")[0] == 200
+
+
+def test_the_store_with_its_password_stands_in_no_command_line_of_ours(local: Ui) -> None:
+    assert local.process is not None
+    pid = local.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
+    assert any(b"--app-name" in each for each in commands)
+    assert not any(b"sqlite:" in each for each in commands)
 
 
 def test_a_remote_server_shows_behind_a_token(remote: Ui, local: Ui, experiment: str) -> None:
