@@ -220,6 +220,9 @@ def test_json_is_read_with_lines_too():
     assert good.data.train.endswith("t😀")
 
 
+TOO_LONG = "a whole number has more than 1000 digits."
+
+
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
@@ -256,6 +259,10 @@ def test_json_is_read_with_lines_too():
             "c.yaml: is not valid YAML: special characters are not allowed at character 3.",
         ),
         ("a: !!int abc\n", "c.yaml", "c.yaml: is not valid YAML: a value does not fit its tag."),
+        *(
+            (f"a:\n  b: {start}{'1' * 15_000}\n", "c.yaml", "c.yaml:2: is not valid YAML: " + TOO_LONG)
+            for start in ("0x", "0b", "0", "-1")
+        ),
         ("a: " + "[" * 1000, "c.yaml", "c.yaml: is not valid YAML: it is nested more than 100 deep."),
         (
             "{\n'a': 1}",

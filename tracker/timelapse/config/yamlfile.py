@@ -21,6 +21,8 @@ _MERGE = _PREFIX + "merge"
 # Aliases of aliases can make a few lines into gigabytes.
 _MOST_NODES = 100_000
 _DEEPEST = 100
+# Python writes none of 4,300 decimal digits, nor reads it, but for those with another base.
+_LONGEST_NUMBER = 1000
 
 _FLOAT = re.compile(
     r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
@@ -197,6 +199,8 @@ def _check(node: yaml.Node, sizes: dict[int, int], above: set[int]) -> int:
     """Refuse what plain data cannot hold; return how many nodes there are with aliases written out."""
     if id(node) in above:
         raise _error("a block contains itself", node)
+    if node.tag == _PREFIX + "int" and len(node.value) > _LONGEST_NUMBER:
+        raise _error(f"a whole number has more than {_LONGEST_NUMBER} digits", node)
     if id(node) not in sizes:
         inner = above | {id(node)}
         sizes[id(node)] = 1 + sum(_check(child, sizes, inner) for child in _children(node))
