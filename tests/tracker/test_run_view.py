@@ -217,3 +217,16 @@ def test_every_state_has_a_reason(told: str | None, status: str, rounds: bool, k
     found = state(tags, status, rounds=rounds)
     assert found.kind == kind
     assert found.text
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan, 5e-324])
+def test_seconds_that_cannot_be_leave_a_page_that_json_can_hold(seconds: float) -> None:
+    rows = (answer(0, "a", seconds=seconds, prediction_tokens=3), answer(1, "b", seconds=2.0))
+    told = view([Round(0, rows)]).overview(INFO)
+    json.dumps(dataclasses.asdict(told), allow_nan=False)
+    assert told.trends["seconds"] == [2.0]
+
+
+def test_no_speed_is_told_that_no_number_can_hold() -> None:
+    told = view([Round(0, (answer(0, "a", seconds=5e-324, prediction_tokens=3),))]).overview(INFO)
+    assert "tokens_per_second" not in told.trends

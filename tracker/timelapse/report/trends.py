@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from timelapse.report.marks import Mark
@@ -107,11 +108,12 @@ def _churn(marks: np.ndarray, ok: np.ndarray) -> Series:
 def _cost(grid: Grid) -> Mapping[str, Series]:
     import numpy as np
 
-    seconds = np.nansum(grid.numbers("seconds"), axis=0)
+    each = grid.numbers("seconds")
+    seconds = np.where(np.isfinite(each), each, 0).sum(axis=0)
     tokens = np.nansum(grid.numbers("prediction_tokens"), axis=0)
-    return {
-        "seconds": [float(each) if each > 0 else None for each in seconds],
-        "tokens_per_second": [
-            float(n / s) if s > 0 and n > 0 else None for n, s in zip(tokens, seconds, strict=True)
-        ],
-    }
+    with np.errstate(all="ignore"):  # what is no number in the end is left out
+        return {"seconds": _above_zero(seconds), "tokens_per_second": _above_zero(tokens / seconds)}
+
+
+def _above_zero(numbers: np.ndarray) -> Series:
+    return [float(each) if 0 < each < math.inf else None for each in numbers]
