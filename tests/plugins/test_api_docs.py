@@ -10,7 +10,7 @@ import mlflow
 from api_server import ApiServer
 from stored_runs import finished_files, make_round, make_samples, round_files, store_run
 
-from timelapse_plugins.api import build, http, memory, predictions, run_files
+from timelapse_plugins.api import build, compare, http, memory, predictions, run_files
 from timelapse_plugins.inner import InProcess
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -47,4 +47,5 @@ def test_the_bounds_are_the_real_ones() -> None:
     assert (rounds.rows, rounds.decoded_bytes) == (1_000_000, 256 << 20)
     assert (samples.rows, samples.decoded_bytes) == (100_000, 64 << 20)
     assert rounds.characters == 200_000
+    assert compare.MOST_BYTES == 512 << 20
     assert (memory.DEFAULT_MB, http.MOST_QUERY, predictions.MOST_ROWS) == (256, 64 << 10, 500)

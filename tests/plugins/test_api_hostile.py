@@ -30,8 +30,9 @@ from stored_runs import finished_files, make_round, make_samples, put_files, rou
 
 from timelapse import Prediction, Round, names
 from timelapse.reading.bounds import Bounds
+from timelapse.reading.loader import load_rounds
 from timelapse.tables import samples_table
-from timelapse_plugins.api import build, run_files
+from timelapse_plugins.api import build, compare, run_files
 from timelapse_plugins.inner import Answer, Caller, InProcess, TooLargeError
 from timelapse_plugins.refusals import Refused
 
@@ -241,6 +242,27 @@ def test_a_text_of_a_megabyte_is_cut_and_told(place: Place) -> None:
     ]
     [text] = place.get(f"/runs/{run_id}/texts", lane=0)["lanes"][0]["predictions"]
     assert text == "é" * 199_999 + "…"
+
+
+def test_runs_that_are_too_much_together_are_not_compared(
+    place: Place, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = finished_files([SAMPLES], round_files([make_round(SAMPLES, step) for step in (0, 10)]))
+    ids = [store_run(place.client, "0", files) for _ in range(5)]
+    query = {"run": [f"{ids[0]}@0", f"{ids[0]}@10"]}
+    loaded = load_rounds(place.client, ids[0])
+    one = loaded.rounds.nbytes + loaded.samples.nbytes
+    monkeypatch.setattr(compare, "MOST_BYTES", 5 * one // 2)
+    assert place.get("/compare", **query)["rows"], "two rounds of one run are read once"
+    inner = Refusing(place.app)
+    inner.asked = []
+    with TestClient(build(inner), base_url=ADDRESS) as api:
+        for path in ("/compare", "/compare/export"):
+            answer = api.get(path, params={"run": ids})
+            assert answer.status_code == 422
+            assert "and a server compares" in answer.json()["detail"]
+            assert "timelapse compare" in answer.json()["hint"]
+    assert inner.asked.count("/api/2.0/mlflow/artifacts/list") == 4, "two more, and no more, were read"
 
 
 def test_samples_that_are_too_many_are_named(place: Place) -> None:

@@ -29,6 +29,9 @@ router = APIRouter()
 
 MOST_RUNS = 10
 """Rounds that are compared at once."""
+MOST_BYTES = 512 << 20
+"""Bytes in memory of the runs that are compared at once; comparing takes some five times as much."""
+_AT_A_TIME = 2  # runs that are read: the others wait, and perhaps are too much
 
 T = TypeVar("T")
 
@@ -141,7 +144,21 @@ async def _made(request: Request, asked: Asked, kind: str, make: Callable[[Compa
 
 
 async def _all(service: Service, ids: list[str], caller: Caller) -> list[tuple[StoredRun, Held]]:
-    """Return all runs, each authorised before any is read."""
+    """Return all runs, each authorised before any is read.
+
+    Raises:
+        Problem: Together they are more than a server compares; the rest was not read then.
+    """
     runs = await asyncio.gather(*(service.run(run_id, caller) for run_id in ids))
-    held = await asyncio.gather(*(service.data.load(run, caller) for run in runs))
+    held: list[Held] = []
+    for start in range(0, len(runs), _AT_A_TIME):
+        next_ones = runs[start : start + _AT_A_TIME]
+        held += await asyncio.gather(*(service.data.load(run, caller) for run in next_ones))
+        if (size := sum(each.nbytes for each in held)) > MOST_BYTES:
+            raise Problem(
+                422,
+                f"run: the first {len(held)} of {len(runs)} runs hold {size >> 20:,} MiB, and a server "
+                f"compares {MOST_BYTES >> 20:,}.",
+                "Compare fewer at a time, or all of them with `timelapse compare` on your machine.",
+            )
     return list(zip(runs, held, strict=True))

@@ -50,6 +50,11 @@ class Held:
     complete: bool
     """Whether MLflow handed out every file that was asked for; else nothing made of it may be kept."""
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the rows have in memory."""
+        return int(self.loaded.rounds.nbytes + self.loaded.samples.nbytes)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldView:
@@ -99,8 +104,8 @@ class RunData:
             place = InnerPlace(self._inner, self._prefix, asyncio.get_running_loop())
             source = InnerFiles(place, caller, run, files, self.memory if grows else None)
             loaded = await anyio.to_thread.run_sync(_read, source, limiter=self._reads)
-            size = loaded.rounds.nbytes + loaded.samples.nbytes
-            return Held(version, loaded, source.complete), size if source.complete else -1
+            held = Held(version, loaded, source.complete)
+            return held, held.nbytes if held.complete else -1
 
         return await self._once(("run", run.run_id, version), read)
 
