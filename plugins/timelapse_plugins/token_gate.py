@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PARAMETER = "token"
 """The token's name in the address that is printed."""
+HTTP = 80
+"""The port that browsers leave out."""
 
 _GO_ON = """<!doctype html>
 <html lang="en">
@@ -40,7 +42,8 @@ class TokenGate:
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app, self._token = app, token
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        ours = ("127.0.0.1", "localhost")
+        self._hosts = {f"{host}:{port}" for host in ours} | set(ours if port == HTTP else ())
         self.cookie = f"timelapse-{port}"  # browsers send cookies to all ports of a host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -191,3 +191,14 @@ def test_cookies_of_other_programs_shut_nobody_out(before: str) -> None:
     for cookies in (f"{before}timelapse-5000=right", f"timelapse-5000=right; {before}"):
         assert request(gate, "/", headers=[("host", "localhost:5000"), ("cookie", cookies)]).status == 200
     assert request(gate, "/", headers=[("host", "localhost:5000"), ("cookie", before)]).status == 403
+
+
+def test_a_browser_leaves_out_the_usual_port_of_http() -> None:
+    async def behind(scope: object, receive: object, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"in"})
+
+    for port, expected in ((80, 200), (5000, 403)):
+        gate = TokenGate(cast("Any", behind), "right", port)
+        headers = [("host", "localhost"), ("cookie", f"timelapse-{port}=right")]
+        assert request(gate, "/", headers=headers).status == expected
