@@ -360,6 +360,14 @@ def test_the_page_of_a_proxy_is_no_answer(
     assert "is a login page in the way?" in answer.json()["detail"]
 
 
+def test_a_refused_search_is_not_the_cursors_fault(refusing: tuple[Refusing, TestClient]) -> None:
+    inner, api = refusing
+    inner.refused = ("/api/2.0/mlflow/runs/search",)
+    answer = api.get("/experiments/0/runs?cursor=x")
+    assert answer.status_code == 403
+    assert "Permission denied" in answer.json()["detail"]
+
+
 def test_work_is_done_for_those_whom_mlflow_knows(refusing: tuple[Refusing, TestClient]) -> None:
     inner, api = refusing
     assert api.get("/config/check?config=model:+x").status_code == 200
