@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_an_answer_that_ends_is_a_stop_and_one_that_is_cut_is_a_length() -> None
     for row in rows:
         assert row.prediction_tokens is not None
         assert (row.prediction_tokens == SETTINGS.max_new_tokens) == (row.finish_reason == "length")
+
+
+def test_a_model_may_have_more_tokens_that_end_an_answer_than_its_tokenizer() -> None:
+    """Gemma ends a turn with `<end_of_turn>`, and its tokenizer's end token is `<eos>`."""
+    model, tokenizer, samples = make_llama(), make_tokenizer(), make_samples("go")
+    settings = replace(SETTINGS, keep_tokens=True)
+    [before] = generate(model, tokenizer, samples, settings).predictions
+    assert before.finish_reason == "length"
+    assert before.prediction_token_ids is not None
+    ids = before.prediction_token_ids
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, ids[4]]
+    [row] = generate(model, tokenizer, samples, settings).predictions
+    assert (row.finish_reason, row.prediction_token_ids) == ("stop", ids[: ids.index(ids[4])])
 
 
 def test_encoder_decoder_answers_are_not_sliced() -> None:

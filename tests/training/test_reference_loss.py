@@ -77,6 +77,15 @@ def test_the_loss_is_that_of_a_training_on_the_answer() -> None:
     assert losses(model, tokenizer, samples) == pytest.approx(expected, abs=2e-5)
 
 
+def test_what_stands_behind_the_end_of_a_turn_is_not_asked_of_the_model() -> None:
+    """Gemma's template writes `<end_of_turn>`, and its tokenizer's end token is `<eos>`."""
+    model, tokenizer = make_llama(), make_tokenizer()
+    expected = losses(model, tokenizer, make_samples())
+    tokenizer.eos_token = "<tools>"
+    model.generation_config.eos_token_id = [1, tokenizer.eos_token_id]
+    assert losses(model, tokenizer, make_samples()) == pytest.approx(expected, abs=2e-5)
+
+
 def test_an_answer_equal_to_the_reference_is_as_likely_as_it() -> None:
     model, tokenizer = make_llama(), make_tokenizer()
     with torch.no_grad():

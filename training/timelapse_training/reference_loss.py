@@ -96,6 +96,8 @@ class ReferenceLoss:
         """Return a sample's reference, checked as its prompt is: see `Answering`."""
         of = self._of
         ids = answer_ids(of.tokenizer, sample, of.settings.template, is_encoder_decoder=of.is_encoder_decoder)
+        end = next((place for place, token in enumerate(ids) if token in of.eos_ids), len(ids))
+        ids = ids[: end + 1]  # nobody asks the model for what a template writes behind the end of the turn
         if not ids:
             raise ReferenceLossError("the reference is empty, and the tokenizer has no token to end it")
         if max(ids) >= of.vocabulary:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
-_OF_THE_ARCHITECTURE = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id")
+_OF_THE_MODEL = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id", "eos_token_id")
 
 
 @contextmanager
@@ -81,13 +81,14 @@ def _caches(model: nn.Module) -> Iterator[None]:
 def _plain_decoding(model: nn.Module) -> Iterator[None]:
     """Set a model's own generation settings aside: `generate` would fill every gap of ours from them.
 
-    What belongs to the architecture stays: the token that a decoder starts with.
+    What belongs to the model itself stays: the tokens that begin and end an answer. Those that end it are
+    often more than the tokenizer's one (`<end_of_turn>` beside `<eos>`).
     """
     own = [module for module in model.modules() if "generation_config" in vars(module)]
     before = [module.generation_config for module in own]
     try:
         for module, config in zip(own, before, strict=True):
-            kept = {name: getattr(config, name, None) for name in _OF_THE_ARCHITECTURE}
+            kept = {name: getattr(config, name, None) for name in _OF_THE_MODEL}
             vars(module)["generation_config"] = GenerationConfig(**kept)  # type: ignore[no-untyped-call]
         yield
     finally:
