@@ -332,6 +332,19 @@ def test_prompt_tuning_answers_alike_in_a_batch_and_alone() -> None:
     assert all(row.status == "ok" for row in together)
 
 
+def test_prompt_tuning_of_an_encoder_decoder_answers_as_it_does_by_itself() -> None:
+    tuning = PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=4)
+    model: Any = get_peft_model(make_t5(), tuning).eval()
+    tokenizer, samples = make_tokenizer(chat=False), make_samples()
+    for sample, row in zip(samples, generate(model, tokenizer, samples, SETTINGS).predictions, strict=True):
+        ids = torch.tensor([tokenizer(render(tokenizer, sample))["input_ids"]])
+        alone = model.generate(input_ids=ids, max_new_tokens=SETTINGS.max_new_tokens, do_sample=False)
+        answer = alone[0, 1:].tolist()
+        answer = answer[: answer.index(1)] if 1 in answer else answer
+        assert (row.error, row.prediction) == (None, tokenizer.decode(answer, skip_special_tokens=True))
+        assert row.reference_nll is not None
+
+
 @pytest.mark.filterwarnings("ignore:Position ids are not supported")
 def test_learned_positions_are_never_overrun() -> None:
     """On a GPU an index past them ends the process, so it must be an error row and no attempt."""

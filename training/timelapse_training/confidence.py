@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ class LikeliestTokens(LogitsProcessor):
         """Take note of a step's logits, (batch, vocabulary) in float32; they are not changed."""
         self._kept.append(_log_of_sum(scores, scores.amax(-1, keepdim=True)).neg_())
         return scores
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Stay the same object: peft copies what it is given to generate with soft prompts, and runs that."""
+        return self
 
     def logprobs(self, steps: int) -> list[list[float]]:
         """Return the log-probabilities as (batch, steps); `generate` may have looked a few steps further."""
