@@ -319,6 +319,14 @@ def test_two_callbacks_in_a_trainer_need_one_run(tracking: mlflow.MlflowClient, 
     assert tracking.get_run(str(run.run_id)).info.status == "FINISHED"
 
 
+def test_a_callback_that_is_given_twice_has_one_run(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:
+    callback = PredictionsCallback(make_samples("go"), max_new_tokens=2)
+    make_trainer(tmp_path / "out", callback, callback, save_strategy="no").train()
+    run = only_run(tracking)
+    assert run.info.status == "FINISHED"
+    assert sorted(rounds_of(run.info.run_id)) == [0, 4, 8]
+
+
 def test_predictions_that_are_off_do_nothing(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:
     make_trainer(tmp_path / "out", PredictionsCallback(make_samples(), enabled=False)).train()
     assert tracking.search_runs(["0"]) == []

@@ -116,7 +116,8 @@ class PredictionsCallback(TrainerCallback):
         check_eval_score(self.config, args, state)
         if not self.config.enabled:
             return
-        self._check_alone(state)
+        if self._check_alone(state) and self._ranks is not None:
+            return  # the trainer has been given this callback twice
         if self._score is not None:
             self._score.begin()
             check_direction(self._score, args)
@@ -222,18 +223,25 @@ class PredictionsCallback(TrainerCallback):
             self._ranks.close()
             self._ranks = None
 
-    def _check_alone(self, state: TrainerState) -> None:
-        """Raise a `ConfigError` if another callback watches this training: each would end the other's run."""
+    def _check_alone(self, state: TrainerState) -> bool:
+        """Return whether this callback watches this training already.
+
+        Raises:
+            ConfigError: Another callback watches it: each would end the other's run.
+        """
         training, other = self._latest or (None, None)
         if training is not None and other is not None and training() is state:
             found = other()
-            if found not in (None, self) and found._run is None and self._run is None:
+            if found is self:
+                return True
+            if found is not None and found._run is None and self._run is None:
                 endings.end_abandoned("two PredictionsCallbacks watch the same training")
                 raise ConfigError(
                     "Two PredictionsCallbacks watch the same training. Give one of them all sample sets: "
                     "PredictionsCallback({'main': ..., 'probe': ...}); or give both the same run=."
                 )
         PredictionsCallback._latest = (weakref.ref(state), weakref.ref(self))
+        return False
 
     def _open_sessions(
         self, args: TrainingArguments, state: TrainerState, kwargs: dict[str, Any], ranks: Ranks
