@@ -212,6 +212,8 @@ def test_mistakes_are_errors_when_the_callback_is_made(tmp_path: Path) -> None:
         PredictionsCallback(make_samples(), max_new_tokens=0)
     with pytest.raises(ConfigError, match=r"step_interval: 5 has no effect.*sample_frequency='steps'"):
         PredictionsCallback(make_samples(), step_interval=5)
+    with pytest.raises(ConfigError, match=r"samples_path: eval\.jsonl has no effect.*Remove one"):
+        PredictionsCallback(make_samples(), samples_path="eval.jsonl")
     with pytest.raises(ConfigError, match=r"'blue' is not known\. Did you mean 'bleu'"):
         PredictionsCallback(make_samples(), scorers=["blue"])
     with pytest.raises(ConfigError, match="has no samples"):
@@ -219,6 +221,17 @@ def test_mistakes_are_errors_when_the_callback_is_made(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match="The sample set 'main' is empty"):
         PredictionsCallback(SampleSet(()))
     assert not len(PredictionsCallback(SampleSet(()), enabled=False).samples)
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_count_beside_samples_that_are_used_whole_is_told_to_have_no_effect(
+    tmp_path: Path, as_file: bool
+) -> None:
+    file = tmp_path / "eval.jsonl"
+    file.write_text('{"question": "go", "answer": "went"}\n{"question": "be", "answer": "was"}\n')
+    with pytest.warns(TimelapseWarning, match=r"sample_count: 1 has no effect.*used whole"):
+        callback = PredictionsCallback(str(file) if as_file else make_samples(), sample_count=1)
+    assert len(callback.samples) > 1
 
 
 def test_a_trainer_without_tokenizer_is_an_error_before_the_first_step(

@@ -90,7 +90,7 @@ class PredictionsCallback(TrainerCallback):
         experiment: str | None = None,
         **settings: Any,
     ) -> None:
-        self.config = predictions_config(config, settings)
+        self.config = predictions_config(config, settings, samples)
         if samples is None and self.config.samples_path is None and not self.config.enabled:
             samples = SampleSet(())
         self._chosen = select_sets(samples, self.config)

@@ -86,7 +86,7 @@ class PredictionRounds(AbstractContextManager["PredictionRounds"]):
         autocast: torch.dtype | None = None,
         **settings: Any,
     ) -> None:
-        self.config = predictions_config(config, settings)
+        self.config = predictions_config(config, settings, samples)
         self.samples = asked_samples(samples, self.config, "PredictionRounds")
         self.run: TrainingRun | None = None
         """Where the rounds go; None on other ranks than 0, and with `enabled=False`."""
