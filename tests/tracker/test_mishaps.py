@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,19 @@ from typing import Any
 import mlflow
 import pytest
 
-from timelapse import Prediction, Round, Sample, SampleSet, load_predictions, names, start_run
+from timelapse import (
+    Prediction,
+    Round,
+    Sample,
+    SampleSet,
+    TimelapseWarning,
+    load_predictions,
+    names,
+    start_run,
+)
 from timelapse import attempts as asking
+from timelapse.writing import recorder, spool
+from timelapse.writing.artifacts import RunArtifacts
 from timelapse.writing.sync import sync
 
 SAMPLES = SampleSet(tuple(Sample(({"role": "user", "content": verb},), verb) for verb in ("go", "sing")))
@@ -131,3 +144,87 @@ def test_a_late_sync_does_not_end_a_run_that_another_process_has_finished(
     assert stored.info.status == "FINISHED"
     assert stored.data.tags[names.TAG_STATUS] == "finished"
     assert load_predictions(str(run.run_id))["step"].unique().tolist() == [1, 2]
+
+
+def test_a_full_disk_costs_no_round_and_never_a_training(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spool's first file fits and nothing after it, not even the run's id; MLflow takes everything."""
+    real, fitted, fetched = spool._write, list[str](), list[Path]()
+    fetch, write_bytes = RunArtifacts._fetch, Path.write_bytes
+
+    def write(folder: Path, name: str, data: bytes) -> Path:
+        if fitted:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fitted.append(name)
+        return real(folder, name, data)
+
+    def keep(path: Path, data: bytes) -> int:
+        if path.parent.name == spool.STORED_FOLDER:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(path, data)
+
+    def look(artifacts: RunArtifacts, file: str) -> Path:
+        fetched.append(fetch(artifacts, file))
+        return fetched[-1]
+
+    monkeypatch.setattr(spool, "_write", write)
+    monkeypatch.setattr(Path, "write_bytes", keep)
+    monkeypatch.setattr(RunArtifacts, "_fetch", look)
+    monkeypatch.setattr(recorder, "MOST_IN_MEMORY", 2)
+    with start_run() as run:
+        run.log_samples(SAMPLES)
+        for step in range(1, 6):  # more than the memory holds at once, but never all together
+            run.log_round(round_at(step))
+            assert run.flush()
+    stored = tracking.get_run(str(run.run_id))
+    assert stored.info.status == "FINISHED"
+    assert stored.data.tags[names.TAG_STATUS].startswith("degraded: the spool takes nothing: OSError")
+    assert sorted(set(load_predictions(str(run.run_id))["step"])) == [1, 2, 3, 4, 5]
+    files = [item.path for item in tracking.list_artifacts(str(run.run_id), names.ARTIFACT_FOLDER)]
+    assert f"{names.ARTIFACT_FOLDER}/{names.ROUNDS_FILE}" in files
+    assert fetched, "what the disk did not keep is fetched for the file of all rounds"
+    assert spool.STORED_FOLDER not in {path.parent.name for path in fetched}, "but not onto that disk"
+
+
+def test_room_that_another_process_makes_in_the_spool_is_used(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMELAPSE_SPOOL_MB", "0.05")
+    root = spool.spool_root()
+    root.mkdir(parents=True, mode=0o700)
+    others = root / "what-another-run-has-left"
+    others.write_bytes(bytes(50_000))
+    with start_run() as run:
+        run.log_samples(SAMPLES)
+        assert any("has reached its limit of 0.05 MB" in failure for failure in run.fence.failures)
+        others.unlink()
+        before = len(run.fence.failures)
+        run.log_round(round_at(1))
+    assert len(run.fence.failures) == before
+
+
+def test_a_spool_size_that_is_none_does_not_stop_a_training(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMELAPSE_SPOOL_MB", "lots")
+    with (
+        pytest.warns(TimelapseWarning, match=r"TIMELAPSE_SPOOL_MB='lots' is no size: .* it is 4096 MB"),
+        start_run() as run,
+    ):
+        run.log_round(round_at(1))
+    assert load_predictions(str(run.run_id))["step"].unique().tolist() == [1]
+
+
+def test_a_folder_outside_the_spool_is_named_in_the_command_that_sends_it(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TIMELAPSE_SPOOL", str(tmp_path / "file" / "spool"))
+    monkeypatch.setenv("TIMELAPSE_OFFLINE", "1")
+    with pytest.warns(TimelapseWarning) as warnings, start_run() as run:
+        run.log_round(round_at(1))
+    folder = run._recorder.folder
+    assert any(f"`timelapse sync {folder}` sends them" in str(each.message) for each in warnings)
+    [outcome] = sync(tracking, folders=[folder])
+    assert (outcome.state, outcome.rounds) == ("sent", 1)

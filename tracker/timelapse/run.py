@@ -420,7 +420,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self.fence.report(
             "handing everything to MLflow",
             f"{rounds} rounds and {len(waiting) - rounds} other entries wait ({self._recorder.why()})",
-            f"They lie in {self._recorder.folder}: `timelapse sync` sends them when MLflow can be reached.",
+            f"They lie in {self._recorder.folder}: `{self._recorder.sync_command}` sends them when MLflow "
+            "can be reached.",
         )
 
     def _final_status(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -75,7 +77,7 @@ class RunArtifacts:
         self._compacted: bytes | None = None
         self.health: str | None = None
         """Which signs of broken generation came to stay; None before the run has rested."""
-        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
+        self._elsewhere: Path | None = None
 
     def add_samples(self, table: pa.Table, about: Mapping[str, Any]) -> None:
         """Add samples to those of the run; they are sent with the next `tidy`."""
@@ -268,10 +270,11 @@ class RunArtifacts:
         return path if path.exists() else self._fetch(file)
 
     def _fetch(self, file: str) -> Path:
-        self._folder.mkdir(exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(prefix="timelapse-", dir=self._folder) as folder:
+        place = self._elsewhere or self._folder
+        place.mkdir(exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(prefix="timelapse-", dir=place) as folder:
             path = self._client.download_artifacts(self._run_id, self._foreign[file], folder)
-            return Path(path).rename(self._folder / file)
+            return Path(path).rename(place / file)
 
     def _send_samples(self) -> Path:
         import pyarrow as pa
@@ -309,7 +312,8 @@ class RunArtifacts:
             return aside.replace(self._folder / file)
         except OSError:
             if self._elsewhere is None:
-                self._elsewhere = tempfile.TemporaryDirectory(prefix="timelapse-")
-            path = Path(self._elsewhere.name) / file
+                self._elsewhere = Path(tempfile.mkdtemp(prefix="timelapse-"))
+                weakref.finalize(self, shutil.rmtree, self._elsewhere, ignore_errors=True)
+            path = self._elsewhere / file
             path.write_bytes(data)
             return path

@@ -125,8 +125,13 @@ class Delivery:
         if header.run_id is not None:
             return header.run_id
         run_id = find_created(self._client, header) or self._create()
-        self._spool.update(run_id=run_id)
+        self._note(run_id=run_id)
         return run_id
+
+    def _note(self, **changes: object) -> None:
+        """Write down what MLflow has taken. On a full disk we know it all the same."""
+        with self._fence.guard("writing down what MLflow holds", "What follows is sent all the same."):
+            self._spool.update(**changes)
 
     def _create(self) -> str:
         header, client = self._spool.header, self._client
@@ -236,7 +241,7 @@ class Delivery:
     def _end(self, run_id: str, data: bytes) -> None:
         end = unpack(data)
         self._client.set_terminated(run_id, end["status"], end["time"])
-        self._spool.update(ended=True)
+        self._note(ended=True)
 
     def _say_live(self, run_id: str) -> None:
         """Tell readers that the manifest no longer says all, before it is so."""

@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from timelapse.fence import Fence, attempt, describe, warn
 from timelapse.scoring.engine import Judges
 from timelapse.writing.delivery import Delivery
 from timelapse.writing.entries import Entry, Kind
-from timelapse.writing.spool import Header, Spool
+from timelapse.writing.spool import DEFAULT_LIMIT_MB, Header, Spool, spool_limit
 from timelapse.writing.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 MOST_IN_MEMORY = 64
 """Rounds that are held in memory at most while the disk takes nothing."""
 STOP_SECONDS = 2.0
+_WHAT: Mapping[Kind, str] = {
+    "samples": "samples",
+    "round": "a round",
+    "file": "a file",
+    "numbers": "numbers",
+    "checkpoint": "a checkpoint's place",
+    "end": "the run's end",
+}
 
 
 class Recorder:
@@ -50,7 +58,6 @@ class Recorder:
         self.fence = fence
         self._creator = os.getpid()
         self._connect, self._judges = connect, judges
-        self._in_memory = 0
         self.troubles: list[str] = []
         """What has gone wrong with the disk, for the run's status."""
         self._open(header)
@@ -77,13 +84,19 @@ class Recorder:
         return self._connect is None
 
     @property
+    def sync_command(self) -> str:
+        """The command that sends what waits; it must be told of a folder outside the spool."""
+        return "timelapse sync" if self._temporary is None else f"timelapse sync {self.folder}"
+
+    @property
     def folder(self) -> Path:
         """Where the spool lies."""
         return self._spool.folder
 
     def identify(self, *, fresh: bool, **changes: object) -> None:
         """Write down which run it is, now that MLflow has told; `fresh`: we have just created it."""
-        self._spool.update(**changes)
+        with self.fence.guard("writing down which run it is", "`timelapse sync` finds a run of ours anyway."):
+            self._spool.update(**changes)
         self._start(fresh=fresh)
 
     def note_final(self, status: str) -> None:
@@ -145,18 +158,19 @@ class Recorder:
             return self._spool.put(kind, data)
         except (OSError, SpoolError) as error:
             reason = describe(error)
-        held = self._in_memory < MOST_IN_MEMORY or kind != "round"
-        if self._connect is None:
-            held = False
-        self._in_memory += kind == "round"
+        held = self._connect is not None and (kind != "round" or self._rounds_in_memory() < MOST_IN_MEMORY)
         consequence = (
             "It is held in memory and sent directly, but would be lost if the program were killed."
             if held
             else "It is lost: the memory set aside for this is full, or nothing may be sent."
         )
         self.troubles.append(f"the spool takes nothing: {reason}")
-        self.fence.report(f"keeping a {kind} on disk", reason, f"{consequence} The training goes on.")
+        self.fence.report(f"keeping {_WHAT[kind]} on disk", reason, f"{consequence} The training goes on.")
         return Entry(self._spool.number(), kind, None, data) if held else None
+
+    def _rounds_in_memory(self) -> int:
+        """Return how many rounds the memory holds just now: those that were sent are gone from it."""
+        return sum(entry.kind == "round" and entry.path is None for entry in self.waiting())
 
     def _start(self, *, fresh: bool) -> None:
         if self._connect is not None:
@@ -164,13 +178,17 @@ class Recorder:
             self._uploader = Uploader(delivery, self.fence)
 
     def _make_spool(self, header: Header) -> Spool:
+        limit, error = attempt(spool_limit)
+        if error is not None:
+            limit = DEFAULT_LIMIT_MB * 1_000_000
+            warn(f"{error} Until then it is {DEFAULT_LIMIT_MB} MB.")
         try:
-            return Spool.create(header)
+            return Spool.create(header, limit=limit)
         except (OSError, SpoolError) as error:
             root = Path(tempfile.mkdtemp(prefix="timelapse-"))
             warn(f"The spool cannot be used: {describe(error)}. Rounds wait for MLflow in {root} instead.")
             self._temporary = root
-            return Spool.create(header, root)
+            return Spool.create(header, root, limit)
 
     def _reopen(self) -> None:
         """Begin anew in a forked child, whose parent goes on with the spool, the locks and the thread.

@@ -103,19 +103,22 @@ class Spool:
         SpoolError: The folder is not ours alone, or another process holds it.
     """
 
-    def __init__(self, folder: Path, header: Header, lock: BaseFileLock) -> None:
+    def __init__(self, folder: Path, header: Header, lock: BaseFileLock, limit: int) -> None:
         self.folder, self.header = folder, header
-        self._lock = lock
+        self._lock, self._limit = lock, limit
         self.in_use = threading.Lock()
         """Held while somebody sends entries."""
         self._guard = threading.RLock()  # a signal handler of ours may log, too
         self._next = 1 + max((entry.number for entry in self.entries()), default=0)
-        self._room = spool_limit() - _size(folder.parent)
+        self._room = limit - _size(folder.parent)
 
     @classmethod
-    def create(cls, header: Header, root: Path | None = None) -> Spool:
-        """Make a new folder under `root`, by default the spool's, and hold it."""
-        root = root or spool_root()
+    def create(cls, header: Header, root: Path | None = None, limit: int | None = None) -> Spool:
+        """Make a new folder under `root`, by default the spool's, and hold it.
+
+        All folders there may take `limit` bytes together, by default `spool_limit()`.
+        """
+        root, limit = root or spool_root(), limit or spool_limit()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         _check_private(root)
         folder = root / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
@@ -123,7 +126,7 @@ class Spool:
         lock = _acquire(folder)
         assert lock is not None, "nobody else knows of this folder yet"
         _write(folder, HEADER_FILE, json.dumps(asdict(header), indent=2).encode())
-        return cls(folder, header, lock)
+        return cls(folder, header, lock, limit)
 
     @classmethod
     def take(cls, folder: Path) -> Spool | None:
@@ -132,12 +135,13 @@ class Spool:
         Raises:
             SpoolError: The folder is not ours alone, or its header cannot be read.
         """
+        limit = spool_limit()
         _check_private(folder)
         lock = _acquire(folder)
         if lock is None:
             return None
         try:
-            return cls(folder, read_header(folder), lock)
+            return cls(folder, read_header(folder), lock, limit)
         except SpoolError:
             lock.release()
             raise
@@ -160,9 +164,11 @@ class Spool:
             OSError: The disk is full, or cannot be written.
         """
         number = self.number()
+        if len(data) > self._room:  # another process may have sent what took the room
+            self._room = self._limit - _size(self.folder.parent)
         if len(data) > self._room:
             raise SpoolError(
-                f"the spool {self.folder.parent} has reached its limit of {spool_limit() / 1e6:g} MB: "
+                f"the spool {self.folder.parent} has reached its limit of {self._limit / 1e6:g} MB: "
                 "send what waits there with `timelapse sync`, or raise TIMELAPSE_SPOOL_MB"
             )
         path = _write(self.folder, entry_name(number, kind, data), data)
