@@ -228,3 +228,54 @@ def test_a_folder_outside_the_spool_is_named_in_the_command_that_sends_it(
     assert any(f"`timelapse sync {folder}` sends them" in str(each.message) for each in warnings)
     [outcome] = sync(tracking, folders=[folder])
     assert (outcome.state, outcome.rounds) == ("sent", 1)
+
+
+@pytest.mark.parametrize("file", [names.MANIFEST_FILE, names.SAMPLES_FILE])
+def test_a_file_that_was_cut_off_in_the_store_does_not_hold_up_a_run(
+    tracking: mlflow.MlflowClient, file: str
+) -> None:
+    """A process that writes a file into a store of files may be killed in the middle of it."""
+    with start_run() as first:
+        first.log_samples(SAMPLES)
+        first.log_round(round_at(1))
+    artifacts = Path(str(tracking.get_run(str(first.run_id)).info.artifact_uri).removeprefix("file://"))
+    cut = artifacts / names.ARTIFACT_FOLDER / file
+    cut.write_bytes(cut.read_bytes()[:20])
+    with start_run(run_id=first.run_id) as again:
+        again.log_samples(SAMPLES)
+        again.log_round(round_at(2))
+    assert again._recorder.waiting() == []
+    assert any(f"reading the run's {file}" in failure for failure in again.fence.failures)
+    frame = load_predictions(str(first.run_id))
+    assert frame[["step", "prompt"]].values.tolist() == [[1, "go"], [1, "sing"], [2, "go"], [2, "sing"]]
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_who_writes_to_the_same_run_keeps_the_prompts_of_the_others(
+    tracking: mlflow.MlflowClient, first_to_end: int
+) -> None:
+    """Two processes with one run, or a parent and its fork: each has a spool and writes samples.parquet."""
+    run_id = tracking.create_run("0").info.run_id
+    runs = [start_run(run_id=run_id, nested=True) for _ in range(2)]
+    for step in (1, 2):
+        for run, name in zip(runs, ("left", "each"), strict=True):
+            run.log_predictions([{"prompt": f"{name}{step}", "prediction": "x"}], step=step, set=name)
+            assert run.flush()
+    for run in (runs[first_to_end], runs[1 - first_to_end]):
+        run.finish()
+    frame = load_predictions(run_id, attempts="all")
+    assert sorted(frame["prompt"]) == ["each1", "each2", "left1", "left2"]
+
+
+def test_a_forked_child_keeps_its_prompts_when_its_parent_goes_on(tracking: mlflow.MlflowClient) -> None:
+    with start_run() as run:
+        run.log_predictions([{"prompt": "before", "prediction": "x"}], step=1)
+        assert run.flush()
+        child = os.fork()
+        if child == 0:
+            run.log_predictions([{"prompt": "in the child", "prediction": "x"}], step=1, set="child")
+            run.finish()
+            os._exit(0)
+        os.waitpid(child, 0)
+        run.log_predictions([{"prompt": "after", "prediction": "x"}], step=2)
+    assert sorted(load_predictions(str(run.run_id))["prompt"]) == ["after", "before", "in the child"]

@@ -7,9 +7,9 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse import names
 from timelapse.fence import Fence, attempt, describe
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from timelapse.reading.loader import RunRounds
     from timelapse.scoring.engine import Pace
+
+T = TypeVar("T")
 
 
 class RunArtifacts:
@@ -73,6 +75,8 @@ class RunArtifacts:
         self._foreign: dict[str, str] = {}
         self._joined = fresh
         self._samples_changed = self._samples_sent = False
+        self._samples_size: int | None = None if fresh else 0
+        """Size of the run's samples.parquet as we know it; None as long as nobody can have written one."""
         self._announced = False
         self._compacted: bytes | None = None
         self.health: str | None = None
@@ -140,6 +144,7 @@ class RunArtifacts:
         """Send what has changed: samples with the manifest, and the latest table."""
         self._join()
         if self._samples_changed:
+            self._take_samples_of_others()
             self._send_samples()
             self._send(names.MANIFEST_FILE, manifest_bytes(self._manifest))
             self._samples_changed, self._samples_sent = False, True
@@ -153,6 +158,7 @@ class RunArtifacts:
         self._join()
         self._send_latest()
         self._foreign |= self._listed()  # others may have written since: a forked child of ours
+        self._take_samples()
         covered = [self._local(file) for file in sorted(self._rounds())]
         if not covered and not self._samples:
             return None
@@ -209,17 +215,43 @@ class RunArtifacts:
             return
         self._foreign = self._listed()
         if names.MANIFEST_FILE in self._foreign:
-            stored = json.loads(self._fetch(names.MANIFEST_FILE).read_bytes())
-            self._manifest = new_manifest() | stored
+            stored = self._fetched(names.MANIFEST_FILE, lambda path: dict(json.loads(path.read_bytes())))
+            self._manifest = new_manifest() | (stored or {})
             self._manifest.pop("files", None)
             self._manifest.pop("covers", None)
-        if names.SAMPLES_FILE in self._foreign:
-            import pyarrow.parquet as pq
-
-            for row in pq.read_table(self._fetch(names.SAMPLES_FILE)).to_pylist():
-                if (row["set"], row["sample_id"]) not in self._samples:
-                    self._add_sample(row)
+        self._take_samples()
         self._joined = True
+
+    def _take_samples(self) -> None:
+        """Take the samples that the run holds; of one that we have, too, what we know of it counts."""
+        import pyarrow.parquet as pq
+
+        if names.SAMPLES_FILE not in self._foreign:
+            return
+        rows = self._fetched(names.SAMPLES_FILE, lambda path: pq.read_table(path).to_pylist())
+        for row in rows or ():
+            mine = self._samples.get((row["set"], row["sample_id"]), {})
+            self._add_sample(row | {key: value for key, value in mine.items() if value is not None})
+
+    def _take_samples_of_others(self) -> None:
+        """Take what others have written over ours since: a forked child, or another process with this run."""
+        if self._samples_size is None:
+            return
+        listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
+        for item in listed:
+            if PurePosixPath(item.path).name == names.SAMPLES_FILE and item.file_size != self._samples_size:
+                self._foreign[names.SAMPLES_FILE] = item.path
+                self._take_samples()
+
+    def _fetched(self, file: str, read: Callable[[Path], T]) -> T | None:
+        """Return what a file of the run says; None if it is cut off, as after a `kill -9` of its writer."""
+        path = self._fetch(file)
+        found, error = attempt(lambda: read(path))
+        if error is not None:
+            self._fence.report(
+                f"reading the run's {file}", describe(error), "It is written anew, from what is known here."
+            )
+        return found
 
     def _add_sample(self, row: dict[str, Any]) -> None:
         self._samples[row["set"], row["sample_id"]] = row
@@ -281,7 +313,9 @@ class RunArtifacts:
 
         self._manifest = with_fingerprints(self._manifest, self._samples.values())
         table = pa.Table.from_pylist(list(self._samples.values()), schema=samples_schema())
-        return self._send(names.SAMPLES_FILE, parquet_bytes(table))
+        data = parquet_bytes(table)
+        self._samples_size = len(data)
+        return self._send(names.SAMPLES_FILE, data)
 
     def _send_latest(self) -> None:
         round_ = self._latest
