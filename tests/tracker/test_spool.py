@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,8 +114,51 @@ def test_a_folder_of_another_user_is_refused(root: Path) -> None:
     spool = Spool.create(header())
     spool.close(remove=False)
     os.chown(spool.folder, 65534, 65534)
-    with pytest.raises(SpoolError, match="belongs to another user"):
+    with pytest.raises(SpoolError, match=r"belongs to another user: .* chown"):
         Spool.take(spool.folder)
+
+
+def test_only_folders_with_a_name_of_ours_are_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TIMELAPSE_SPOOL may be a folder with other things in it: an empty one is not ours to clear away."""
+    spool = Spool.create(header())
+    spool.close(remove=False)
+    (root / "empty").mkdir()
+    (root / "notes.txt").write_text("mine")
+    stillborn = root / "20260101-000000-00000000"
+    stillborn.mkdir()
+    half_cleared = root / ".20260101-000000-00000001.gone"
+    half_cleared.mkdir()
+    for folder in (root / "empty", stillborn, half_cleared):
+        os.utime(folder, (1, 1))
+    assert list(spool_folders()) == [spool.folder]
+    assert sorted(path.name for path in root.iterdir()) == sorted(["empty", "notes.txt", spool.folder.name])
+
+    real = Path.iterdir
+
+    def denied(path: Path) -> object:
+        if path == spool.folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    assert list(spool_folders()) == [spool.folder], "one that cannot be looked into hides no other"
+
+
+def test_a_folder_that_is_done_goes_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another sync must not meet half of it: its name is gone before its files are."""
+    spool = Spool.create(header())
+    spool.put("numbers", b"{}")
+    there: list[bool] = []
+    real = shutil.rmtree
+
+    def look(path: Path, **settings: bool) -> None:
+        there.append(spool.folder.exists())
+        real(path, **settings)
+
+    monkeypatch.setattr(shutil, "rmtree", look)
+    spool.close(remove=True)
+    assert there[0] is False
+    assert list(root.iterdir()) == []
 
 
 def test_a_folder_is_held_by_one_process_and_free_when_it_is_killed(root: Path) -> None:

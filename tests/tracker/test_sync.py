@@ -29,6 +29,7 @@ from timelapse import (
 )
 from timelapse.cli.main import main
 from timelapse.writing.spool import Header, Spool
+from timelapse.writing.sync import sync as sending
 
 SAMPLES = SampleSet(tuple(Sample(({"role": "user", "content": verb},), verb) for verb in ("go", "sing")))
 
@@ -238,3 +239,34 @@ def test_a_live_run_is_left_alone(tracking: mlflow.MlflowClient) -> None:
 def test_sync_without_a_database_says_so(tracking: mlflow.MlflowClient) -> None:
     done = sync("--tracking-uri", "sqlite:////nowhere/mlflow.db", exit_code=2)
     assert "There is no MLflow database /nowhere/mlflow.db" in done.stderr
+
+
+def test_a_folder_that_another_sync_has_just_finished_is_no_failure(
+    tracking: mlflow.MlflowClient, offline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline(run_name="a")
+    monkeypatch.setenv("TIMELAPSE_OFFLINE", "1")
+    offline(run_name="b")
+    done = sending(tracking)
+    assert next(done).state == "sent"
+    assert [outcome.state for outcome in sending(tracking)] == ["sent"], "the other sync"
+    assert list(done) == []
+
+
+def test_a_folder_that_is_not_there_is_a_mistake(tracking: mlflow.MlflowClient) -> None:
+    tracking.search_experiments()
+    done = sync("20260101-000000-misspelt", exit_code=2)
+    assert "There is no folder" in done.stderr
+    assert "20260101-000000-misspelt: without a name, all in" in done.stderr
+
+
+def test_what_mlflow_refuses_is_said_with_what_to_do(tracking: mlflow.MlflowClient, offline: Any) -> None:
+    """The experiment was deleted meanwhile: waiting does not help, and the entries are not damaged."""
+    tracking.delete_experiment(tracking.create_experiment("gone"))
+    offline(experiment="gone")
+    with pytest.warns(TimelapseWarning) as warned:
+        done = sync(exit_code=1)
+    assert "MLflow refuses it: MlflowException: The experiment" in done.stderr
+    assert "Restore there what was deleted" in done.stderr
+    assert "no whole entry" not in done.stderr
+    assert not any("The training goes on" in str(each.message) for each in warned), "there is none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -24,12 +24,15 @@ class Fence:
 
     A failure becomes one `TimelapseWarning`; the same activity failing again is only counted.
     `KeyboardInterrupt` and `SystemExit` pass: they are the user's.
+
+    Args:
+        said: Activities of which somebody else says that they fail: they are only counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, said: Iterable[str] = ()) -> None:
         self.failures: list[str] = []
         """Every failure so far, as `activity: ErrorType: message`."""
-        self._said: set[str] = set()
+        self._said = set(said)
 
     @contextmanager
     def guard(self, activity: str, consequence: str) -> Iterator[None]:
@@ -47,7 +50,7 @@ class Fence:
         self.failures.append(f"{activity}: {reason}")
         if activity not in self._said:
             self._said.add(activity)
-            warn(f"{activity[0].upper()}{activity[1:]} failed: {reason}. {consequence}")
+            warn(f"{activity[0].upper()}{activity[1:]} failed: {reason.removesuffix('.')}. {consequence}")
 
 
 def attempt(call: Callable[[], T]) -> tuple[T | None, BaseException | None]:

@@ -420,8 +420,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self.fence.report(
             "handing everything to MLflow",
             f"{rounds} rounds and {len(waiting) - rounds} other entries wait ({self._recorder.why()})",
-            f"They lie in {self._recorder.folder}: `{self._recorder.sync_command}` sends them when MLflow "
-            "can be reached.",
+            f"They lie in {self._recorder.folder}: `{self._recorder.sync_command}` sends them once MLflow "
+            "takes them.",
         )
 
     def _final_status(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from timelapse.cli.terminal import Finite, format_option, print_json
+from timelapse.errors import SpoolError
 
 if TYPE_CHECKING:
     from timelapse.writing.sync import Outcome
@@ -52,6 +54,9 @@ def sync(
     from timelapse.writing.sync import sync as send
 
     chosen = [spool_root() / folder for folder in folders] or None
+    for folder in chosen or ():
+        if not os.path.lexists(folder):
+            raise SpoolError(f"There is no folder {folder}: without a name, all in {spool_root()} are sent.")
     client = connect(to or tracking_uri)
     outcomes = []
     for outcome in send(client, anywhere=to is not None, folders=chosen, patience=patience):
@@ -72,6 +77,6 @@ def _print(outcome: Outcome) -> None:
     sent = f"{outcome.rounds} round{'s' * (outcome.rounds != 1)} sent"
     click.echo(f"{outcome.folder} -> {run}:{how} {sent}, {outcome.state}")
     for path in outcome.lost:
-        click.echo(f"  Not sent, it is no whole entry: {path}", err=True)
+        click.echo(f"  Not sent: {path}", err=True)
     if outcome.reason:
-        click.echo(f"  {outcome.reason}.", err=True)
+        click.echo(f"  {outcome.reason.removesuffix('.')}.", err=True)

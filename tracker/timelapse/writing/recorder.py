@@ -140,6 +140,8 @@ class Recorder:
         if self._connect is None:
             return "TIMELAPSE_OFFLINE is set"
         error = self._uploader.trouble() if self._uploader else None
+        if error is None and self._uploader and self._uploader.left:
+            return "their files are damaged, or MLflow never takes them"
         return describe(error) if error else "it takes longer than the end of a run may wait"
 
     def close(self, *, done: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -13,10 +14,12 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timelapse.errors import SpoolError
+from timelapse.fence import attempt
 from timelapse.writing.entries import Entry, Kind, entry_at, entry_name
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 HEADER_FILE, LOCK_FILE, STORED_FOLDER = "run.json", "lock", "stored"
 UNFINISHED = ".part"
 _NEW = f".{HEADER_FILE}{UNFINISHED}"
+_GONE = ".gone"
+_NAME = re.compile(r"\d{8}-\d{6}-.+")
 DEFAULT_LIMIT_MB = 4096
 
 
@@ -215,15 +220,18 @@ class Spool:
 
     def _let_go(self, remove: bool) -> None:
         with self.in_use:
-            if remove:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            folder = self.folder
+            if remove:  # at once for everybody else: half a folder is no run
+                with contextlib.suppress(OSError):
+                    folder = folder.rename(folder.with_name(f".{folder.name}{_GONE}"))
+                shutil.rmtree(folder, ignore_errors=True)
             self._lock.release()
             if remove:  # filelock makes its file anew if it was released late
-                shutil.rmtree(self.folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def spool_folders() -> Iterator[Path]:
-    """Yield the run folders under the spool's root, oldest first.
+    """Yield the run folders under the spool's root, oldest first; what has no name of ours is not ours.
 
     Raises:
         SpoolError: The root is not ours alone.
@@ -232,9 +240,13 @@ def spool_folders() -> Iterator[Path]:
     if not root.exists():
         return
     _check_private(root)
-    for folder in sorted(path for path in root.iterdir() if not path.name.startswith(".")):
-        if not _is_stillborn(folder):
-            yield folder
+    for folder in sorted(root.iterdir()):
+        if folder.name.startswith(".") and folder.name.endswith(_GONE):  # its process died while clearing it
+            shutil.rmtree(folder, ignore_errors=True)
+        elif _NAME.fullmatch(folder.name):
+            stillborn, _error = attempt(partial(_is_stillborn, folder))  # it may vanish, or not be ours
+            if not stillborn:
+                yield folder
 
 
 def read_header(folder: Path) -> Header:
@@ -284,7 +296,10 @@ def _check_private(folder: Path) -> None:
             f"{folder} is no folder (links are not followed here): remove it, or set TIMELAPSE_SPOOL."
         )
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
-        raise SpoolError(f"{folder} belongs to another user: set TIMELAPSE_SPOOL to a folder of your own.")
+        raise SpoolError(
+            f"{folder} belongs to another user: set TIMELAPSE_SPOOL to a folder of your own, or, if it comes "
+            "from a training of yours under another name (sudo, a container), give it to yourself with chown."
+        )
     if os.name == "posix" and status.st_mode & 0o022:
         raise SpoolError(
             f"{folder} can be written by others: run `chmod 700 {folder}`, and look what lies in it."

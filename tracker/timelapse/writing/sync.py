@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from timelapse import names
 from timelapse.config.redact import without_credentials
 from timelapse.errors import SpoolError
 from timelapse.fence import Fence, attempt, describe, warn
-from timelapse.polite import polite_requests
+from timelapse.polite import is_refusal, polite_requests
 from timelapse.scoring.engine import revived_judges
 from timelapse.writing.delivery import Delivery
 from timelapse.writing.entries import Entry, pack
 from timelapse.writing.spool import Header, Spool, read_header, spool_folders
-from timelapse.writing.uploader import Uploader
+from timelapse.writing.uploader import REACHING, Uploader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +52,7 @@ class Outcome:
     waiting: int = 0
     """Entries that still wait."""
     lost: tuple[str, ...] = field(default=())
-    """Files that are not what was written, or never were whole."""
+    """Files that are not what was written, never were whole, or that MLflow refuses for good."""
 
 
 def sync(
@@ -79,6 +80,8 @@ def sync(
         outcome, error = attempt(work)
         if outcome is None:
             assert error is not None
+            if not os.path.lexists(folder):  # another sync has just finished it
+                continue
             text = str(error) if isinstance(error, SpoolError) else describe(error)
             outcome = Outcome(folder.name, "unusable", text)
         yield outcome
@@ -135,7 +138,7 @@ def _sync_folder(
 def _send(spool: Spool, client: MlflowClient, patience: float, *, reopened: bool) -> Outcome:
     """Send a folder's entries, and end its run if its process could not."""
     before, entries = spool.header, spool.entries()
-    fence = Fence()
+    fence = Fence(said=[REACHING])  # the outcome says it
     uploader = Uploader(
         Delivery(spool, client, revived_judges(before.scorers, before.validators), fence), fence
     )
@@ -204,6 +207,11 @@ def _leave_word(spool: Spool, client: MlflowClient, rounds: int, *, taken: bool)
 
 
 def _reason(done: bool, trouble: BaseException | None, left: list[Entry]) -> str:
+    if not done and trouble is not None and is_refusal(trouble):
+        return (
+            f"MLflow refuses it: {describe(trouble)}. Restore there what was deleted, or see to your rights, "
+            "and run `timelapse sync` again; if nobody needs these answers, remove the folder"
+        )
     if not done:
         return (
             f"{describe(trouble) if trouble else 'MLflow takes too long'}; run `timelapse sync` again later"
