@@ -67,6 +67,11 @@ def test_nothing_that_is_logged_can_block_what_comes_after_it(tracking: mlflow.M
     with start_run() as run:
         run.log_samples(SAMPLES)
         run.log_text("hi", "no/such/folder.txt")
+        run.log_text("no name", "")
+        run.log_text("too long a name", "x" * 300)
+        run.log_text("not the manifest", names.MANIFEST_FILE)
+        run.log_params({"first": 1, "list[0]": 2, "last": 3})
+        run.log_metrics({"loss@train": 0.25}, 1)
         run.log_text("caf\udce9", "odd.txt")
         run.log_tags({"odd": "caf\udce9"})
         run.log_metrics({"loss": None}, 1)  # type: ignore[dict-item]
@@ -79,7 +84,9 @@ def test_nothing_that_is_logged_can_block_what_comes_after_it(tracking: mlflow.M
     assert stored.data.metrics["predictions/pass_1"] == 0.5
     assert stored.data.tags["odd"] == "caf\ufffd"
     assert load_predictions(str(run.run_id))["step"].unique().tolist() == [2]
-    assert len(run.fence.failures) == 3
+    assert stored.data.metrics["loss_train"] == 0.25
+    assert stored.data.params == {"timelapse.first": "1", "timelapse.list_0_": "2", "timelapse.last": "3"}
+    assert len(run.fence.failures) == 6
 
 
 def test_what_is_logged_after_the_end_is_sent_and_leaves_the_end_alone(tracking: mlflow.MlflowClient) -> None:

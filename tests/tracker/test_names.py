@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timelapse.names import metric, round_file, round_place
+from timelapse.names import is_free, metric, plain, round_file, round_place
 
 
 @given(st.integers(0, 10**10), st.integers(0, 200), st.sampled_from(["main", "probe", "held-out", "a-b"]))
@@ -20,3 +20,20 @@ def test_names_are_those_of_the_documentation() -> None:
     assert round_place("rounds.parquet") is None
     assert metric("exact_match") == "predictions/exact_match"
     assert metric("exact_match", "probe") == "predictions/probe/exact_match"
+
+
+@given(st.text(max_size=8) | st.text("/. a@", max_size=8))
+def test_mlflow_takes_every_name_that_was_made_plain(name: str) -> None:
+    from mlflow.utils import validation
+
+    validation._validate_metric_name(plain(name))
+    validation._validate_param_name(plain(name))
+    validation._validate_tag_name(plain(name))
+    assert plain(plain(name)) == plain(name)
+
+
+def test_a_text_never_takes_the_place_of_a_file_of_ours() -> None:
+    for name in ("manifest.json", "round-00000001.parquet", "scores-0123.parquet", "", "a/b", "x" * 300):
+        assert not is_free(name)
+    assert is_free("config.yaml")
+    assert is_free("notes.parquet")

@@ -220,8 +220,31 @@ def test_whatever_is_said_first_opens_the_run(
 
 
 def test_a_run_that_does_not_exist_is_a_clear_error(tracking: mlflow.MlflowClient) -> None:
-    with pytest.raises(RunError, match=r"MLflow refuses the run: .*0123"):
+    with pytest.raises(RunError, match=r"MLflow refuses the run (0123){8}: .*not found. Name one"):
         start_run(run_id="0123" * 8).flush()
+
+
+def test_an_error_about_a_run_says_where_its_id_comes_from(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "4567" * 8)
+    with pytest.raises(
+        RunError, match=r"refuses the run (4567){8} \(of MLFLOW_RUN_ID\): .*none for a new run"
+    ):
+        start_run().flush()
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    tracking.delete_experiment(tracking.create_experiment("gone"))
+    with pytest.raises(RunError, match=r"refuses the run: .*is deleted. Name an experiment that is there"):
+        start_run(experiment="gone").flush()
+
+
+def test_an_epoch_that_is_no_number_leaves_the_latest_table_readable(tracking: mlflow.MlflowClient) -> None:
+    with start_run() as run:
+        run.log_predictions([{"prompt": "q", "prediction": "a"}], step=1, epoch=float("nan"))
+    path = mlflow.artifacts.download_artifacts(
+        run_id=run.run_id, artifact_path=f"{names.ARTIFACT_FOLDER}/{names.LATEST_FILE}"
+    )
+    assert "NaN" not in Path(path).read_text()
 
 
 def test_parameters_have_a_prefix_and_metrics_their_own_names(tracking: mlflow.MlflowClient) -> None:

@@ -28,7 +28,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """By what names a column is known; the first one that is there is taken."""
 
-_OURS = ("set", "attempt", "step", "epoch", "trigger", "validations")
+_OURS = ("set", "attempt", "step", "epoch", "trigger", "validations", "flags")
 
 
 @dataclass(frozen=True, slots=True)

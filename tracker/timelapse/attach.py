@@ -170,7 +170,7 @@ def open_run(
             if is_refusal(error):
                 recorder.close(done=True)
                 if known.run_id is None or known.run_id != target.resumed_id:
-                    raise RunError(f"MLflow refuses the run: {describe(error)}") from error
+                    raise RunError(_refusal(target, known, error)) from error
                 warn(f"The checkpoint's run cannot be resumed: {describe(error)}. A new run is opened.")
                 anew = replace(target, resumed_id=None)
                 return open_run(anew, activate=activate, judges=judges, into=into)
@@ -204,6 +204,18 @@ class _Opened:
     fresh: bool
     former: str | None = None
     """The status that the run had when it was found."""
+
+
+def _refusal(target: RunTarget, known: _Known, error: BaseException) -> str:
+    """Return what MLflow refuses, why, and what to do."""
+    reason = describe(error).removesuffix(".")
+    if known.run_id is None:
+        return f"MLflow refuses the run: {reason}. Name an experiment that is there and open to you."
+    where = "" if known.run_id == target.run_id or known.active else " (of MLFLOW_RUN_ID)"
+    return (
+        f"MLflow refuses the run {known.run_id}{where}: {reason}. Name one that is there and open to you, or "
+        "none for a new run."
+    )
 
 
 def _known(target: RunTarget, *, activate: bool) -> _Known:
@@ -241,7 +253,8 @@ def _header(target: RunTarget, known: _Known, tracking_uri: str, judges: Judges)
 
 def _tags(target: RunTarget) -> dict[str, str]:
     """Return the tags of a run, however it begins: the job that it belongs to, and the user's own."""
-    return {**job_tags(), **{str(key): str(value) for key, value in (target.tags or {}).items()}}
+    given = {names.plain(str(key)): str(value) for key, value in (target.tags or {}).items()}
+    return {**job_tags(), **given}
 
 
 def _context_tags(tags: Mapping[str, str]) -> dict[str, str]:

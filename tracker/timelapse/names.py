@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import PurePath
 
 SCHEMA_VERSION = 1
 
@@ -92,11 +93,24 @@ def is_set_name(text: str) -> bool:
 
 
 def metric(name: str, set_name: str = DEFAULT_SET) -> str:
-    """Return the MLflow metric name of a round's number: `predictions/exact_match`.
+    """Return the MLflow metric name of a round's number: `predictions/exact_match`; see `plain`."""
+    return plain(METRIC_PREFIX + (name if set_name == DEFAULT_SET else f"{set_name}/{name}"))
 
-    Characters that MLflow does not take in a name become `_`, and so does a `/` that is not between two
-    parts; a long name is cut at its 250.
+
+def plain(name: str) -> str:
+    """Return a name as MLflow takes it for a metric, a parameter or a tag.
+
+    Other characters become `_`, and so does a `/` that is not between two parts; a long name is cut at 250.
     """
-    whole = METRIC_PREFIX + (name if set_name == DEFAULT_SET else f"{set_name}/{name}")
-    plain = re.sub(r"[^\w./ :-]", "_", whole)[:250]
-    return re.sub(r"(?<=/)(?=/|\.{1,2}(/|$))|/$", "_", plain)
+    cut = re.sub(r"[^\w./ :-]", "_", name)[:250]
+    return re.sub(r"(?<![^/])(?=/|\.{1,2}(/|$))|^(?=\.\.)|/$", "_", cut) or "_"
+
+
+def is_free(file: str) -> bool:
+    """Return whether a text may be stored under a name: one that every disk takes, and none of our own."""
+    ours = (MANIFEST_FILE, SAMPLES_FILE, ROUNDS_FILE, LATEST_FILE, REPORT_FILE)
+    return (
+        PurePath(file).name == file != ""
+        and len(file.encode(errors="replace")) <= 200
+        and not (file in ours or re.fullmatch(r"(round|scores)-.*\.parquet", file))
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import time
@@ -201,10 +202,13 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
             self._record_round(table, (set, step, number), about)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log numbers of the training itself (loss, learning rate) under their own names."""
+        """Log numbers of the training itself (loss, learning rate) under their own names.
+
+        Here and for parameters and tags, characters that MLflow does not take in a name become `_`.
+        """
         with self.fence.guard("logging metrics", "They are lost; the training goes on."):
             now, at = time.time_ns() // 1_000_000, operator.index(step)
-            points = [[str(name), float(value), now, at] for name, value in metrics.items()]
+            points = [[names.plain(str(name)), float(value), now, at] for name, value in metrics.items()]
             self._recorder.record("numbers", pack({"metrics": points}))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -214,20 +218,25 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         `timelapse.changed.<name>`.
         """
         with self.fence.guard("logging parameters", "They are lost; the training goes on."):
-            named = {names.PARAM_PREFIX + name: _storable(value)[:6000] for name, value in params.items()}
+            named = {
+                names.plain(f"{names.PARAM_PREFIX}{name}"): _storable(value)[:6000]
+                for name, value in params.items()
+            }
             self._recorder.record("numbers", pack({"params": named}))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the MLflow run, cut at its limit of 8,000 characters."""
         with self.fence.guard("setting tags", "They are lost; the training goes on."):
-            short = {str(key): _storable(value)[:8000] for key, value in tags.items()}
+            short = {names.plain(str(key)): _storable(value)[:8000] for key, value in tags.items()}
             self._recorder.record("numbers", pack({"tags": short}))
 
     def log_text(self, text: str, file: str) -> None:
         """Store a text as the artifact `timelapse/<file>`; `file` is a plain name without folders."""
         with self.fence.guard(f"storing {file}", "It is lost; the training goes on."):
-            if PurePath(file).name != file:
-                raise ValueError(f"{file!r} is no plain file name")
+            if not names.is_free(file):
+                raise ValueError(
+                    f"{file[:80]!r} is no plain file name of at most 200 bytes, or one of Timelapse's own"
+                )
             self._recorder.record("file", pack({"name": file, "text": _storable(text)}))
 
     def disable(self, reason: str) -> None:
@@ -430,9 +439,13 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
 
 def _whole_step(step: Any) -> int:
     """Return a step as a plain int; numpy's whole numbers are steps, too."""
-    if isinstance(step, bool) or not hasattr(step, "__index__") or operator.index(step) < 0:
+    whole = None
+    if not isinstance(step, bool) and hasattr(step, "__index__"):
+        with contextlib.suppress(TypeError):  # an array, or a tensor with a fraction
+            whole = operator.index(step)
+    if whole is None or whole < 0:
         raise SampleError(f"step={step!r} is no step: give a whole number from 0.")
-    return operator.index(step)
+    return whole
 
 
 def _storable(value: Any) -> str:

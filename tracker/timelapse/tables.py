@@ -97,7 +97,7 @@ def latest_table(round_: Round, samples: Iterable[Mapping[str, Any]]) -> bytes:
     data = [
         [*asked.get(key, (None, None)), row.prediction]
         + [_finite(row.scores.get(name)) for name in scores]
-        + [row.finish_reason, row.status, row.error, round_.step, round_.epoch]
+        + [row.finish_reason, row.status, row.error, round_.step, _finite(round_.epoch)]
         for key in (*asked, *(key for key in rows if key not in asked))
         if (row := rows.get(key))
     ]
