@@ -263,6 +263,25 @@ with start_run() as run:
     assert run_child("log(run, 7); assert run.flush(60)") == 0
     log(run, 1)
 """,
+    "SIGTERM in the end": """
+from timelapse.writing import uploader
+from timelapse.writing.artifacts import RunArtifacts
+uploader.MOST_TOGETHER["round"] = 1
+put_round = RunArtifacts.put_round
+def slowly(*arguments):
+    time.sleep(0.5)
+    return put_round(*arguments)
+RunArtifacts.put_round = slowly
+def interrupt():
+    while not run._sending:
+        time.sleep(0.001)
+    send(signal.SIGTERM)
+with start_run() as run:
+    assert run.flush()
+    for step in range(40):
+        log(run, step)
+    threading.Thread(target=interrupt, daemon=True).start()
+""",
 }
 
 
@@ -373,6 +392,16 @@ def test_the_run_ends_as_its_program_does(
     assert files >= {"round-00000000.parquet", "round-00000001.parquet"}
     assert "Exception ignored" not in ended.errors
     assert ended.seconds < EXIT_SECONDS
+
+
+def test_a_signal_while_a_run_ends_lets_the_end_go_before_the_rounds(place: Place) -> None:
+    """MLflow is slow, and twenty seconds of rounds wait: the training is over, and its run must say so."""
+    ended, [run] = place.ended("SIGTERM in the end"), place.runs("SIGTERM in the end")
+    assert ended.exit == -signal.SIGTERM, ended.errors
+    status, told = how(run)
+    assert status == "FINISHED"
+    assert str(told).startswith("degraded: ")
+    assert "`timelapse sync` sends them" in ended.errors
 
 
 def test_signals_are_given_back(place: Place) -> None:

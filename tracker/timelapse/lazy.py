@@ -51,5 +51,5 @@ class LazyRun(TrainingRun, ContextDecorator):
 
 _ATTRIBUTES = {
     *("experiment_id", "former_status", "fence", "_recorder", "_tracking_uri", "_ledger", "_status", "_sets"),
-    *("_unfinished", "_ended", "_unwatch"),
+    *("_unfinished", "_ended", "_sending", "_unwatch"),
 }

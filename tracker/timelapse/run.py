@@ -67,7 +67,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         self._ledger = Ledger(self._place, fresh=fresh)
         self._status = RunStatus()
         self._sets: dict[str, dict[str, Any]] = {}
-        self._unfinished = self._ended = False
+        self._unfinished = self._ended = self._sending = False
         self._unwatch: Callable[[], None] | None = None
 
     @property
@@ -312,20 +312,27 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
                 15 seconds (`TIMELAPSE_CLOSE_SECONDS`) of getting nowhere. The rest is left to
                 `timelapse sync`.
         """
+        guard = self.fence.guard("ending the run", "`timelapse sync` does what is left to do.")
         if self._ended:
+            if self._sending and seconds is not None:  # a signal, while it ends: there is no time left
+                with guard:
+                    self._end_before_rounds(seconds, seconds)
+                    self._say_what_waits()
             return
         self._ended = True
-        if self._unwatch is not None:
-            self._unwatch()
-        if self._recorder.forked:  # the run is the parent's to end
-            self._recorder.close(done=self._recorder.settle(close_patience(), rest=False))
-            return
-        with self.fence.guard("ending the run", "`timelapse sync` does what is left to do."):
-            final = f"failed: {reason}" if reason else self._final_status()
-            self._recorder.note_final(final)
-            if reason or self._unfinished:
-                self._tag({names.TAG_STATUS: final})
-            self._close(status, seconds)
+        try:
+            if self._recorder.forked:  # the run is the parent's to end
+                self._recorder.close(done=self._recorder.settle(close_patience(), rest=False))
+                return
+            with guard:
+                final = f"failed: {reason}" if reason else self._final_status()
+                self._recorder.note_final(final)
+                if reason or self._unfinished:
+                    self._tag({names.TAG_STATUS: final})
+                self._close(status, seconds)
+        finally:
+            if self._unwatch is not None:
+                self._unwatch()
 
     def release(self) -> None:
         """Let go of a run of somebody else's to which nothing has been logged, without a word."""
@@ -410,16 +417,22 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         if self.owned:
             end = {"status": status, "time": time.time_ns() // 1_000_000}
             self._recorder.record("end", pack(end))
+        self._sending = True
         done = self._recorder.settle(patience, rest=seconds is None, longest=longest)
         if not done:
-            rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
-            what = f"{rounds} rounds wait" if rounds else "not everything could be sent"
-            self._tag({names.TAG_STATUS: f"degraded: {what}: {self._recorder.why()}"})
-            done = self._recorder.settle(min(patience, 2.0), rest=False, end_now=True, longest=longest)
+            done = self._end_before_rounds(min(patience, 2.0), longest)
+        self._sending = False
         self._say_what_waits()
         self._recorder.close(done=done)
         if self.owned and self.run_id:
             _leave(self.run_id, status, TIMEOUT_SECONDS if done else 1.0)
+
+    def _end_before_rounds(self, patience: float, longest: float) -> bool:
+        """Say in the run what still waits, let its end go first, and return whether all was sent then."""
+        rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
+        what = f"{rounds} rounds wait" if rounds else "not everything could be sent"
+        self._tag({names.TAG_STATUS: f"degraded: {what}: {self._recorder.why()}"})
+        return self._recorder.settle(patience, rest=False, end_now=True, longest=longest)
 
     def _say_what_waits(self) -> None:
         waiting = self._recorder.waiting()

@@ -75,8 +75,9 @@ class RunArtifacts:
         self._foreign: dict[str, str] = {}
         self._joined = fresh
         self._samples_changed = self._samples_sent = False
-        self._samples_size: int | None = None if fresh else 0
-        """Size of the run's samples.parquet as we know it; None as long as nobody can have written one."""
+        self._is_ours = fresh
+        self._samples_size: int | None = None  # of the samples.parquet that we have read or written last
+        self._listed_size: int | None = None  # and of the one that MLflow has
         self._announced = False
         self._compacted: bytes | None = None
         self.health: str | None = None
@@ -144,7 +145,8 @@ class RunArtifacts:
         """Send what has changed: samples with the manifest, and the latest table."""
         self._join()
         if self._samples_changed:
-            self._take_samples_of_others()
+            if self._samples_sent or not self._is_ours:
+                self._take_samples_of_others()
             self._send_samples()
             self._send(names.MANIFEST_FILE, manifest_bytes(self._manifest))
             self._samples_changed, self._samples_sent = False, True
@@ -157,8 +159,7 @@ class RunArtifacts:
         """
         self._join()
         self._send_latest()
-        self._foreign |= self._listed()  # others may have written since: a forked child of ours
-        self._take_samples()
+        self._take_samples_of_others(look=not self._is_ours)
         covered = [self._local(file) for file in sorted(self._rounds())]
         if not covered and not self._samples:
             return None
@@ -220,6 +221,7 @@ class RunArtifacts:
             self._manifest.pop("files", None)
             self._manifest.pop("covers", None)
         self._take_samples()
+        self._samples_size = self._listed_size
         self._joined = True
 
     def _take_samples(self) -> None:
@@ -233,15 +235,17 @@ class RunArtifacts:
             mine = self._samples.get((row["set"], row["sample_id"]), {})
             self._add_sample(row | {key: value for key, value in mine.items() if value is not None})
 
-    def _take_samples_of_others(self) -> None:
-        """Take what others have written over ours since: a forked child, or another process with this run."""
-        if self._samples_size is None:
-            return
-        listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
-        for item in listed:
-            if PurePosixPath(item.path).name == names.SAMPLES_FILE and item.file_size != self._samples_size:
-                self._foreign[names.SAMPLES_FILE] = item.path
-                self._take_samples()
+    def _take_samples_of_others(self, *, look: bool = False) -> None:
+        """Take what others have written over ours since: a forked child, or another process with this run.
+
+        Their size tells. With `look` those of the same size are looked at as well, if that can be done:
+        MLflow fetches files in threads of its own, which nobody can start any more while a program ends.
+        """
+        self._foreign |= self._listed()
+        if self._listed_size != self._samples_size:
+            self._take_samples()
+        elif look:
+            attempt(self._take_samples)
 
     def _fetched(self, file: str, read: Callable[[Path], T]) -> T | None:
         """Return what a file of the run says; None if it is cut off, as after a `kill -9` of its writer."""
@@ -261,7 +265,10 @@ class RunArtifacts:
     def _listed(self) -> dict[str, str]:
         """Return the paths of the run's files in MLflow, by name."""
         listed = self._client.list_artifacts(self._run_id, names.ARTIFACT_FOLDER)
-        return {PurePosixPath(item.path).name: item.path for item in listed}
+        found = {PurePosixPath(item.path).name: item for item in listed}
+        samples = found.get(names.SAMPLES_FILE)
+        self._listed_size = samples.file_size if samples else None
+        return {name: item.path for name, item in found.items()}
 
     def _base(self, round_: Round) -> Round | None:
         """Return the set's first round, if it came before this one."""

@@ -248,6 +248,8 @@ class Uploader:
             for lane in (self._artifacts, self._numbers)
             if self._has_work(lane) and not lane.wait_seconds() and not self._is_held_back(lane)
         ]
+        if self._end_now and self._numbers in ready:  # the end is among them, and must not wait for a round
+            return self._numbers
         return min(ready, key=lambda lane: lane.entries[0].number if lane.entries else _LAST, default=None)
 
     def _seconds_of_quiet(self) -> float:
