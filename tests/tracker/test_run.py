@@ -150,6 +150,16 @@ def test_failed_rows_are_rows_and_degrade_the_run(tracking: mlflow.MlflowClient)
     assert errors.fillna("").tolist() == ["", "ValueError: no answer", "ValueError: no answer"]
 
 
+def test_failed_rows_of_ones_own_inference_degrade_the_run_too(tracking: mlflow.MlflowClient) -> None:
+    with start_run() as run:
+        rows = [{"prompt": "a", "prediction": "b"}, {"prompt": "c", "error": TimeoutError("30 s")}]
+        run.log_predictions(rows, step=5)
+        run.log_predictions([{"prompt": "a", "prediction": "b"}, {"prompt": "c", "prediction": None}], step=6)
+        assert run.run_id
+    status = tracking.get_run(run.run_id).data.tags[names.TAG_STATUS]
+    assert status == "degraded: 1 of 2 rows failed at step 5"
+
+
 def test_an_error_fails_the_run_and_passes(tracking: mlflow.MlflowClient) -> None:
     with pytest.raises(ZeroDivisionError), start_run() as run:
         _ = 1 / 0

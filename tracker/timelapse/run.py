@@ -138,9 +138,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         with guard, self._recorder.right_of_way():
             if not round_.predictions:
                 raise ValueError(f"the round at step {round_.step} holds no predictions")
-            if round_.failed:
-                failed, rows = len(round_.failed), len(round_.predictions)
-                self.degrade(f"{failed} of {rows} rows failed at step {round_.step}")
+            self._tell_failed(len(round_.failed), len(round_.predictions), round_.step)
             extra = {name: float(value) for name, value in (metrics or {}).items()}
             about = {"seconds": round_.seconds, "metrics": extra}
             self._record_round(round_table(round_), (round_.set_name, round_.step, round_.attempt), about)
@@ -196,6 +194,8 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         guard = self.fence.guard("keeping a round", "It is lost; the training goes on.")
         with guard, self._recorder.right_of_way():
             self._add_samples(set, known, answers.samples)
+            failed = answers.table.column("status").to_pylist().count("error")
+            self._tell_failed(failed, len(answers.table), step)
             number = self._ledger.attempt_at(set, step)
             table = with_attempt(answers.table, number) if number else answers.table
             about = {"seconds": _sum(table.column("seconds")), "metrics": numbers}
@@ -247,6 +247,10 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
     def degrade(self, trouble: str) -> None:
         """Say in the run's status that something went wrong; the training goes on."""
         self._tag({names.TAG_STATUS: self._status.degrade(trouble)})
+
+    def _tell_failed(self, failed: int, rows: int, step: int) -> None:
+        if failed:
+            self.degrade(f"{failed} of {rows} rows failed at step {step}")
 
     def give_up(self, reason: str) -> None:
         """Say in the run's status, before anything else, that no more rounds of a set are made, and why."""
