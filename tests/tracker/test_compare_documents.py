@@ -182,6 +182,13 @@ def test_slices_and_likeness_are_told() -> None:
     assert [row.tags for row in found.rows] == [["hard"], ["hard"], ["hard"], []]
 
 
+def test_tags_that_came_with_the_answers_stand_at_the_rows() -> None:
+    run = held([Round(0, tuple(answer(place, "a", 1.0) for place in range(4)))])
+    tags = pa.array([["hard"], None, ["hard", "de"], []], pa.list_(pa.string()))
+    tagged = dataclasses.replace(run, rounds=run.rounds.append_column("tags", tags))
+    assert [row.tags for row in shown(tagged, run).rows] == [["hard"], [], ["hard", "de"], []]
+
+
 def test_texts_are_cut_and_rows_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     long = "é" * 20_000
     rows = tuple(answer(place, long, 1.0) for place in range(4))

@@ -230,3 +230,20 @@ def test_seconds_that_cannot_be_leave_a_page_that_json_can_hold(seconds: float) 
 def test_no_speed_is_told_that_no_number_can_hold() -> None:
     told = view([Round(0, (answer(0, "a", seconds=5e-324, prediction_tokens=3),))]).overview(INFO)
     assert "tokens_per_second" not in told.trends
+
+
+def test_tags_that_came_with_the_answers_are_tags() -> None:
+    """`log_predictions` keeps a column of lists as it is: slices know it as tags, and so must the chips."""
+    stored = [round_table(Round(step, (answer(0, "a"), answer(1, "b")))) for step in (0, 5)]
+    kinds = pa.list_(pa.string())
+    first = stored[0].append_column("tags", pa.array([["old"], ["easy"]], kinds))
+    second = stored[1].append_column("tags", pa.array([["hard", "de", "hard"], None], kinds))
+    shown = RunView(RunRounds(pa.concat_tables([first, second]), samples_table([SAMPLES], {})))
+    infos = shown.overview(INFO).samples
+    own = list(SAMPLES[0].tags)
+    assert [each.tags for each in infos[:2]] == [[*own, "hard", "de"], [*SAMPLES[1].tags, "easy"]]
+    assert all("tags" not in each.metadata for each in infos)
+    assert shown.timeline(IDS[0]).sample["tags"] == [*own, "hard", "de"]
+    texts = stored[0].append_column("tags", pa.array(["one", "two"]))
+    shown = RunView(RunRounds(texts, samples_table([SAMPLES], {})))
+    assert shown.overview(INFO).samples[0].metadata["tags"] == "one"

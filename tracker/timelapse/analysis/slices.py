@@ -128,11 +128,18 @@ class _Outcome:
     failed: bool
 
 
+def tags_of(sample: Mapping[str, Any]) -> list[str]:
+    """Return a sample's tags: its own, and those of a column of lists that came with its answers."""
+    came = sample.get("logged", {}).get("tags")
+    found = [*(sample.get("tags") or ()), *(came if isinstance(came, list) else ())]
+    return list(dict.fromkeys(tag for tag in found if isinstance(tag, str) and tag))
+
+
 def _facts(sample_id: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> _Facts:
     logged = {**before.get("logged", {}), **after.get("logged", {})}
-    tags = {tag for side in (before, after) for tag in side.get("tags") or () if tag}
-    if isinstance(named := logged.pop("tags", None), list):
-        tags |= {tag for tag in named if isinstance(tag, str) and tag}
+    if isinstance(logged.get("tags"), list):
+        del logged["tags"]
+    tags = {tag for side in (before, after) for tag in tags_of(side)}
     columns = {**logged, **_columns(before.get("metadata")), **_columns(after.get("metadata"))}
     return _Facts(sample_id, frozenset(tags), columns)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from timelapse.analysis.alignment import Pair
 from timelapse.analysis.history import MISSING, Answer, History, Key
+from timelapse.analysis.slices import tags_of
 from timelapse.analysis.trajectories import reaches
 from timelapse.report.compare_documents import ComparedAnswer, ComparedRow
 
@@ -85,7 +86,7 @@ def _row(key: Key, found: Mapping[str, Pair], sample: Mapping[str, Any], shown: 
         index=sample.get("index"),
         prompt=_cut(sample.get("prompt"), shown.longest),
         reference=_cut(sample.get("reference"), shown.longest),
-        tags=list(sample.get("tags") or ()),
+        tags=tags_of(sample),
         answers=[_answer(answers.get(label, MISSING), shown) for label in shown.labels],
         outcomes=[None if pair is None else pair.outcome for pair in pairs],
         differences=[None if pair is None else _finite(pair.difference) for pair in pairs],

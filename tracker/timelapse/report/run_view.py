@@ -18,7 +18,7 @@ from timelapse.report import documents
 from timelapse.report.grid import Grid, arrange
 from timelapse.report.marks import Mark, marks, sample_states
 from timelapse.report.trends import MEASURED, trends
-from timelapse.report.values import cut, found_by, from_json, metadata_of, number, plain
+from timelapse.report.values import cut, found_by, from_json, is_texts, metadata_of, number, plain
 from timelapse.rounds import TOKEN_IDS, round_schema
 from timelapse.scoring.builtin import SCORERS
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from timelapse.analysis.learning import Right
     from timelapse.reading.loader import RunRounds
+
+_TAGS = "tags"
+"""The user's column that says which tags a sample has, where no file of samples does."""
 
 
 class RunView:
@@ -55,6 +58,8 @@ class RunView:
         self._samples: list[dict[str, Any]] = self.samples_table.to_pylist()
         known = [row["sample_id"] for row in self._samples]
         self.grid: Grid = arrange(loaded.rounds, known, self.set_name, self.attempt)
+        for row in self._samples:
+            row["tags"] = [*(row["tags"] or ()), *self._logged_tags.get(row["sample_id"], ())]
 
     @property
     def samples(self) -> Sequence[Mapping[str, Any]]:
@@ -284,12 +289,21 @@ class RunView:
 
     def _logged_columns(self) -> dict[str, dict[str, Any]]:
         """Return the user's columns of each sample's newest answer, by the sample's id."""
-        ours = {*round_schema().names, *TOKEN_IDS}
+        ours = {*round_schema().names, *TOKEN_IDS, *((_TAGS,) if self._logged_tags else ())}
         names = [name for name in self.grid.rows.column_names if name not in ours]
         if not names:
             return {}
         rows = self.grid.rows.select(["sample_id", *names]).to_pylist()
         return {row.pop("sample_id"): row for row in rows}
+
+    @cached_property
+    def _logged_tags(self) -> dict[str, list[str]]:
+        """Return the tags of each sample that came with its newest answer, in a user's column of lists."""
+        rows = self.grid.rows
+        if _TAGS not in rows.column_names or not is_texts(rows.schema.field(_TAGS).type):
+            return {}
+        pairs = zip(rows.column("sample_id").to_pylist(), rows.column(_TAGS).to_pylist(), strict=True)
+        return {sample_id: list(dict.fromkeys(filter(None, tags))) for sample_id, tags in pairs if tags}
 
     def _settled_since(self) -> int | None:
         """Return the step since which no text changed until the last round."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LONGEST = 300
 """Characters of a prompt, reference or metadata value in an overview; the timeline has them whole."""
@@ -50,6 +53,14 @@ def metadata_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a sample's other columns."""
     found = from_json(row.get("metadata"))
     return found if isinstance(found, dict) else {}
+
+
+def is_texts(kind: pa.DataType) -> bool:
+    """Return whether a column's type is that of lists of texts."""
+    import pyarrow as pa
+
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(lists and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)))
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
