@@ -139,6 +139,15 @@ def test_two_trainings_are_compared_as_the_library_does(open_page: Opener, place
     ]
 
 
+def test_a_compared_answer_leads_to_its_whole_history(open_page: Opener, place: Place) -> None:
+    page = open_page(f"/timelapse/compare?run={place.runs[0]}&run={place.runs[1]}&round=2").page
+    page.get_by_role("button", name="Sample 3: show whole").click()
+    page.get_by_role("link", name="all rounds").last.click()
+    page.get_by_text("Predictions at step 2").wait_for()
+    page.get_by_text("Sample 3 over training").wait_for()
+    assert place.runs[1] in page.url
+
+
 def test_the_experiment_lists_both(open_page: Opener, place: Place) -> None:
     page = open_page(f"/timelapse/experiments/{place.experiment_id}").page
     for name in ("first", "second"):

@@ -269,6 +269,50 @@ def test_a_timeline_shows_every_round(shown: Watched) -> None:
     ]
 
 
+def test_a_sample_can_be_named_by_its_id(browser: Browser, report: str) -> None:
+    """Its number may be another one in another run: the compare page names it so."""
+    seen = watched(browser)
+    seen.page.goto(f"{report}#step=10&sample=id:{verbs()[3].sample_id}.0")
+    seen.page.wait_for_selector("text=Sample 3 over training")
+    seen.check()
+    seen.page.close()
+
+
+def test_json_is_laid_out_and_says_what_was_said(browser: Browser, tmp_path: Path) -> None:
+    samples = SampleSet((Sample(({"role": "user", "content": "?"},), '{"id": 1}'),))
+    texts = (
+        '{"id":12345678901234567891,"a":1.0,"a":[{},"x\\",{"]}',
+        '{"id": 12345678901234567891}',
+        "[" * 5000 + "]" * 5000,
+    )
+    rounds = [
+        Round(at, (Prediction(samples[0].sample_id, text),))
+        for at, text in enumerate((*texts[:2], texts[1], texts[2]))
+    ]
+    (tmp_path / "r.html").write_text(make_report(INFO, loaded(rounds, samples)).html)
+    seen = watched(browser)
+    seen.page.goto(f"{(tmp_path / 'r.html').as_uri()}#sample=0&vs=off")
+    seen.page.wait_for_selector(".rounds .said .text")
+    said = seen.page.locator(".rounds .said .text").all_text_contents()
+    lines = [
+        "{",
+        '  "id": 12345678901234567891,',
+        '  "a": 1.0,',
+        '  "a": [',
+        "    {},",
+        '    "x\\",{"',
+        "  ]",
+        "}",
+    ]
+    assert said[0].splitlines() == lines
+    assert said[1].splitlines() == ["{", '  "id": 12345678901234567891', "}"]
+    assert len(said[3]) < 1_000_000
+    same = seen.page.locator(".rounds > li", has_text="same")
+    assert [each.locator(".when").inner_text() for each in same.all()] == ["step 2"]
+    seen.check()
+    seen.page.close()
+
+
 def test_sets_are_switched(shown: Watched) -> None:
     page = shown.page
     page.get_by_label("Sample set").select_option("probe")

@@ -36,7 +36,8 @@ const lossOf = (run) => run.trends.reference_nll?.[run.steps.indexOf(run.step)] 
 
 function Line({ data, run, at, names, losses, state, update, prefix }) {
   const isAgainst = at === data.against;
-  const address = inWorkspace(`${prefix}/timelapse/runs/${encodeURIComponent(run.run.run_id)}#step=${run.step}`);
+  const shown = new URLSearchParams({ set: data.set, step: run.step });
+  const address = inWorkspace(`${prefix}/timelapse/runs/${encodeURIComponent(run.run.run_id)}#${shown}`);
   return html`<tr class=${isAgainst ? 'against' : ''}>
     <th scope="row"><${Dot} at=${at}/> <a href=${address}>${run.label}</a>
       ${isAgainst && html` <span class="badge info">compared against</span>`}

@@ -112,7 +112,7 @@ function Score({ answer, outcome }) {
 /** What an opened row tells besides: all scores, what was cut, the way to the sample's whole history. */
 function More({ row, data, at, answer, prefix }) {
   const { run_id: id } = data.runs[at].run;
-  const state = new URLSearchParams({ step: data.runs[at].step, sample: row.sample_id });
+  const state = new URLSearchParams({ set: data.set, step: data.runs[at].step, sample: `id:${row.sample_id}.${row.generation}` });
   const address = inWorkspace(`${prefix}/timelapse/runs/${encodeURIComponent(id)}#${state}`);
   return html`<div class="more"><small>${data.scores.map((score, place) => html`<span>${score.name.replaceAll('_', ' ')} <b class="number">${number(answer.scores[place])}</b></span>`)}
     ${answer.cut && html`<span>cut here</span>`}<a href=${address}>all rounds</a></small></div>`;

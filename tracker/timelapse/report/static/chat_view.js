@@ -1,6 +1,7 @@
 // What was asked: as a chat, and as the model saw it.
 
 import { html } from './dom.js';
+import { laidOut } from './json_layout.js';
 
 /** The sample's messages, tools and other columns. */
 export function ChatView({ sample }) {
@@ -34,17 +35,8 @@ function Content({ content }) {
   if (content == null) return null;
   if (Array.isArray(content)) return content.map((part) => (typeof part?.text === 'string' ? html`<${Content} content=${part.text} />` : html`<${Json} value=${part} />`));
   if (typeof content === 'object') return html`<${Json} value=${content} />`;
-  const parsed = asJson(String(content));
-  return parsed === undefined ? html`<p class="text" dir="auto">${String(content)}</p>` : html`<${Json} value=${parsed} />`;
-}
-
-function asJson(text) {
-  if (!/^\s*[[{]/.test(text)) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const lines = laidOut(String(content));
+  return lines == null ? html`<p class="text" dir="auto">${String(content)}</p>` : html`<pre class="json text" dir="auto">${lines}</pre>`;
 }
 
 function Json({ value }) {

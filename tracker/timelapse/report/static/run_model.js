@@ -83,6 +83,12 @@ export function roundAt(model, step) {
   return found < 0 ? model.last : found;
 }
 
+/** The lane that an address names: by its key here, or as `id:<sample id>.<generation>` from where other keys hold; or null. */
+export function laneNamed(model, name) {
+  const isNamed = name.startsWith('id:') ? (each) => `id:${each.sample.sample_id}.${each.generation}` === name : ({ key }) => key === name;
+  return model.lanes.find(isNamed) ?? null;
+}
+
 /** The lanes that tags and columns let through: the same in all rounds. `where` holds `column=value`. */
 export function keptLanes(model, { tag, where }) {
   const asked = where.map((each) => [each.slice(0, each.indexOf('=')), each.slice(each.indexOf('=') + 1)]);

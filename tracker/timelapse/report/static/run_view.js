@@ -7,7 +7,7 @@ import { CurvesPanel } from './curves_panel.js';
 import { RunCards } from './run_cards.js';
 import { useMatrices, useRun, useTexts } from './run_data.js';
 import { RunHeader } from './run_header.js';
-import { roundAt } from './run_model.js';
+import { laneNamed, roundAt } from './run_model.js';
 import { Scrubber } from './scrubber.js';
 import { TimelinePanel } from './timeline_panel.js';
 import { useUrlState } from './url_state.js';
@@ -46,7 +46,7 @@ function Rounds({ source, model, view, update }) {
   const goTo = useCallback(
     (at) => update({ step: at >= model.last ? '' : String(model.rounds[Math.max(0, at)].step) }), [model, update]);
   const select = useCallback((key) => update({ sample: key }), [update]);
-  const selected = model.lanes.find((lane) => lane.key === view.sample) ?? null;
+  const selected = laneNamed(model, view.sample);
   const shared = { source, chosen, model, view, update, round, scores, score, matrices, texts, version, goTo, select, selected };
   return html`
     <${RunCards} overview=${overview} />

@@ -4,6 +4,7 @@ import { cx, html, memo, useEffect, useMemo, useRef } from './dom.js';
 import { ChatView, RawView } from './chat_view.js';
 import { DiffView } from './diff_view.js';
 import { label, number, plural, roundLabel } from './format.js';
+import { laidOut } from './json_layout.js';
 import { useTimeline } from './run_data.js';
 
 const TABS = { __proto__: null, '': 'Answers', question: 'Question', raw: 'Raw prompt' };
@@ -78,26 +79,16 @@ function answerLines({ sample, rounds }, vs, generation) {
   let base = null;
   return rounds.map(({ step, answers }) => {
     const row = answers.find((each) => (each.generation ?? 0) === generation) ?? null;
-    const text = row?.prediction == null ? null : pretty(row.prediction);
-    const against = { __proto__: null, previous: before, base, reference: sample.reference == null ? null : pretty(sample.reference) }[vs] ?? null;
-    const isSame = text != null && text === before;
-    if (text != null) {
-      before = text;
-      base ??= text;
-    }
-    return { step, row, text, against, isSame };
+    const told = row?.prediction ?? null;
+    const against = { __proto__: null, previous: before, base, reference: sample.reference }[vs] ?? null;
+    const isSame = told != null && told === before;
+    before = told ?? before;
+    base ??= told;
+    return { step, row, isSame, text: told && pretty(told), against: against && pretty(against) };
   });
 }
 
-function pretty(text) {
-  const first = text.trimStart()[0];
-  if (first !== '{' && first !== '[') return text;
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
-}
+const pretty = (text) => laidOut(text) ?? text;
 
 const Line = memo(({ row, text, against, isSame, at, goTo, label: when }) => html`<li class=${cx(isSame && 'same')}>
   <button type="button" class="when" onClick=${() => goTo(at)}>${when}</button>
