@@ -104,7 +104,7 @@ def test_the_tab_in_mlflows_run_page_shows_what_was_stored(open_page: Opener, pl
     for key, step in (("Home", 0), ("ArrowRight", 2), ("End", 4)):
         frame.get_by_role("slider", name="Round").press(key)
         frame.get_by_text(f"Predictions at step {step}").wait_for()
-        frame.get_by_role("radio", name="off").click()
+        frame.get_by_role("button", name="off", exact=True).click()
         shown = frame.locator(".answers .window .tr .prediction").all_inner_texts()
         texts = stored[stored["step"] == step]["prediction"]
         assert [words(text) for text in shown] == [words(text) or ["empty"] for text in texts]

@@ -163,12 +163,12 @@ def test_differences_against_what_is_chosen(shown: Watched) -> None:
         ["sang"],
         ["singed, sanged"],
     ]
-    page.get_by_role("radio", name="off").click()
+    page.get_by_role("button", name="off", exact=True).click()
     assert row.locator("ins, del").count() == 0
-    page.get_by_role("radio", name="base").click()
+    page.get_by_role("button", name="base", exact=True).click()
     first = page.locator(".window .tr", has_text="Past tense of go?")
     assert first.locator("del").inner_text() == "goed"
-    page.get_by_role("radio", name="reference").click()
+    page.get_by_role("group", name="Changes against").get_by_role("button", name="reference").click()
     assert first.locator("ins, del").count() == 0
     style = "getComputedStyle(document.querySelector('{}')).textDecorationLine"
     assert [page.evaluate(style.format(each)) for each in ("ins", "del")] == ["underline", "line-through"]
@@ -309,6 +309,46 @@ def test_json_is_laid_out_and_says_what_was_said(browser: Browser, tmp_path: Pat
     assert len(said[3]) < 1_000_000
     same = seen.page.locator(".rounds > li", has_text="same")
     assert [each.locator(".when").inner_text() for each in same.all()] == ["step 2"]
+    seen.check()
+    seen.page.close()
+
+
+def test_health_counts_answers_and_changes_name_where_they_began(browser: Browser, tmp_path: Path) -> None:
+    samples = verbs()
+    texts = [Prediction(each.sample_id, "a", scores={"exact_match": 0.3}) for each in samples]
+    bad = [Prediction(each.sample_id, status="error", error="boom") for each in samples[:3]]
+    cut = replace(texts[3], finish_reason="length", scores={"exact_match": 0.9})
+    rounds = [Round(20, tuple(texts)), Round(30, (*bad, cut, *texts[4:]))]
+    (tmp_path / "r.html").write_text(make_report(INFO, loaded(rounds, samples)).html)
+    seen = watched(browser)
+    seen.page.goto((tmp_path / "r.html").as_uri())
+    card = seen.page.locator(".card", has_text="looping")
+    assert card.inner_text().splitlines() == [
+        "Truncated · empty · looping · failed", "1 · 0 · 0 · 3", "1 truncated, 3 failed",
+    ]  # fmt: skip
+    assert "▲ 0.20 vs step 20" in seen.page.locator(".card", has_text="Exact match").inner_text()
+    seen.check()
+    seen.page.close()
+
+
+def test_an_answer_tells_all_its_scores_and_why_it_ended(browser: Browser, tmp_path: Path) -> None:
+    samples = verbs()
+    scores = dict.fromkeys(("bleu", "chrf", "contains", "exact_match", "rouge_l"), 0.5)
+    row = Prediction(samples[0].sample_id, "went", scores=scores)
+    table = round_table(Round(0, (row, Prediction(samples[1].sample_id, "sang", finish_reason="stop"))))
+    ends = pa.array(["content_filter", "stop"])
+    table = table.set_column(table.column_names.index("finish_reason"), "finish_reason", ends)
+    run = RunRounds(table, samples_table([samples], {}))
+    (tmp_path / "r.html").write_text(make_report(INFO, run).html)
+    seen = watched(browser)
+    seen.page.goto(f"{(tmp_path / 'r.html').as_uri()}#sample=0")
+    facts = seen.page.locator(".rounds .facts").first
+    facts.wait_for()
+    assert facts.locator("span").all_inner_texts() == [
+        "content_filter", "Exact match 0.50", "BLEU 0.50", "chrF 0.50", "Contains 0.50", "ROUGE-L 0.50",
+    ]  # fmt: skip
+    rows = seen.page.locator(".answers .window .tr .class").all_inner_texts()
+    assert ["content_filter" in each for each in rows[:2]] == [True, False]
     seen.check()
     seen.page.close()
 
@@ -552,3 +592,19 @@ def test_nobody_is_shut_out(browser: Browser, report: str, theme: str) -> None:
         page.evaluate(axe_script())
         assert page.evaluate(script) == [], view
     context.close()
+
+
+def test_the_address_is_copied_where_browsers_have_no_clipboard(browser: Browser) -> None:
+    """They have none for pages of plain HTTP, which is how most teams reach their MLflow."""
+    page = browser.new_page()
+    page.add_init_script("""
+        Object.defineProperty(Navigator.prototype, 'clipboard', { value: undefined });
+        document.execCommand = () => (window.taken = document.activeElement.value) && true;
+    """)
+    with served(Api()) as origin:
+        page.goto(f"{origin}/x/timelapse/runs/abc?theme=dark&workspace=b#vs=base")
+        page.get_by_role("button", name="Copy link").click()
+        page.get_by_role("button", name="Copied").wait_for()
+        assert page.evaluate("window.taken") == f"{origin}/x/timelapse/runs/abc?workspace=b#vs=base"
+        assert page.evaluate("document.activeElement.innerText") == "Copied"
+    page.close()

@@ -1,10 +1,11 @@
 // The head of the compare page: which runs, at which round, and what to take away.
 
+import { CopyButton } from '../report/copy_button.js';
 import { html } from '../report/dom.js';
 import { count, epoch, label, plural } from '../report/format.js';
 import { Verdict } from './compare_likeness.js';
 import { RunPicker } from './run_picker.js';
-import { Choice, CopyButton, Crumbs, Dot, Menu } from './shared_views.js';
+import { Choice, Crumbs, Dot, Menu } from './shared_views.js';
 import { inWorkspace } from '../report/workspace.js';
 
 export function Header(page) {

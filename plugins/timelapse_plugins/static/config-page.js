@@ -1,5 +1,6 @@
 // The config page: a form and its YAML, each following the other; what is wrong, what it costs, how to start it.
 
+import { CopyButton } from '../report/copy_button.js';
 import { html, useCallback, useEffect, useMemo, useRef, useState } from '../report/dom.js';
 import { plural } from '../report/format.js';
 import { api, placeOf } from '../report/source_http.js';
@@ -10,7 +11,7 @@ import { GUESSES, Plan, SPEEDS } from './config_plan.js';
 import { nameOf, sections, withValue } from './config_schema.js';
 import { Failure, Loading, useLoaded, useSettled } from './loading.js';
 import { mount } from './mount.js';
-import { CopyButton, Crumbs } from './shared_views.js';
+import { Crumbs } from './shared_views.js';
 import { toYaml } from './yaml_writer.js';
 
 const START = toYaml({

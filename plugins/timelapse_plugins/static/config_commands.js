@@ -1,7 +1,7 @@
 // What to do with the configuration: commands to copy, a file to save. Nothing is started on the server.
 
+import { CopyButton } from '../report/copy_button.js';
 import { html } from '../report/dom.js';
-import { CopyButton } from './shared_views.js';
 
 /** A shell command that writes a text into a file, whatever the text holds. */
 export function writing(text, file = 'config.yaml') {

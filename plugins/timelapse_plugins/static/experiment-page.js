@@ -1,5 +1,6 @@
 // The experiment page: its runs with predictions, how each went, and a sample that is pinned beside them.
 
+import { CopyButton } from '../report/copy_button.js';
 import { html, useEffect, useMemo } from '../report/dom.js';
 import { plural } from '../report/format.js';
 import { api, placeOf } from '../report/source_http.js';
@@ -9,7 +10,7 @@ import { RunsTable } from './experiment_table.js';
 import { Failure, Loading, useLoaded } from './loading.js';
 import { mount } from './mount.js';
 import { SamplePicker } from './sample_picker.js';
-import { CopyButton, Crumbs } from './shared_views.js';
+import { Crumbs } from './shared_views.js';
 import { inWorkspace } from '../report/workspace.js';
 
 const DEFAULTS = { sort: '', search: '', pin: '', compare: [], pages: '1' };

@@ -1,6 +1,6 @@
-// Small views that the pages share: the way here, menus, choices, pages of a table, the address to copy.
+// Small views that the pages share: the way here, menus, choices, pages of a table.
 
-import { html, menuEvents, useState } from '../report/dom.js';
+import { html, menuEvents } from '../report/dom.js';
 import { count } from '../report/format.js';
 
 /** The way to this page: `[[text, address], …]`; the page itself is the heading below. */
@@ -38,18 +38,6 @@ export function Pager({ page, total, size, go, what }) {
     <span class="number">${count(first)}–${count(Math.min(total, first + size - 1))} of ${count(total)} ${what}</span>
     <button class="button small" type="button" disabled=${page >= pages} onClick=${() => go(page + 1)}>Next</button>
   </nav>`;
-}
-
-/** Copies the address of this view, or any text. */
-export function CopyButton({ text = () => location.href, title = 'Copy link', kind = '' }) {
-  const [told, setTold] = useState('');
-  const copy = async () => {
-    const copied = await navigator.clipboard?.writeText(text()).then(() => true, () => false);
-    setTold(copied ? 'Copied' : 'Not copied: the browser refuses');
-    setTimeout(() => setTold(''), 2500);
-  };
-  return html`<button class=${`button ${kind}`} type="button" onClick=${copy}>${told || title}</button>
-    <span class="sr-only" role="status">${told}</span>`;
 }
 
 /** The colour of the n-th run, wherever it appears. */

@@ -172,6 +172,8 @@ class LaneTexts:
     """What went wrong, by round."""
     findings: list[str | None]
     """What validators found in the answer, by round, a line a finding; None where there is nothing."""
+    finish_reasons: list[str | None]
+    """Why the answer ended, by round: `stop`, `length`, `error`, or the server's own word."""
 
 
 @dataclass(frozen=True, slots=True)

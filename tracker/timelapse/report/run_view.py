@@ -143,7 +143,8 @@ class RunView:
         for lane in lanes:
             if not 0 <= lane < len(self.grid.lanes):
                 raise RunError(f"There is no lane {lane}: there are {len(self.grid.lanes)}, counted from 0.")
-        columns = self.grid.texts(lanes), self._errors(lanes), self._findings(lanes)
+        ends = self._cells("finish_reason", self.grid.places[list(lanes)])
+        columns = self.grid.texts(lanes), self._errors(lanes), self._findings(lanes), ends
         return documents.Texts(
             self.steps,
             [

@@ -22,11 +22,11 @@ export function tableColumns(model, scores, chosen) {
   const hasReferences = samples.some(({ reference }) => reference != null);
   return [
     { key: 'index', kind: 'index', title: '#', sort: 'index', width: '34px', least: 34 },
-    { key: 'prompt', kind: 'prompt', title: 'Prompt', sort: 'prompt', width: 'minmax(110px, 1.2fr)', least: 110 },
-    ...(hasReferences ? [{ key: 'reference', kind: 'reference', title: 'Reference', sort: 'reference', width: 'minmax(90px, .8fr)', least: 90 }] : []),
-    { key: 'prediction', kind: 'prediction', title: 'Prediction', width: 'minmax(170px, 2fr)', least: 170 },
+    { key: 'prompt', kind: 'prompt', title: 'Prompt', sort: 'prompt', width: 'minmax(100px, 1.2fr)', least: 100 },
+    ...(hasReferences ? [{ key: 'reference', kind: 'reference', title: 'Reference', sort: 'reference', width: 'minmax(84px, .8fr)', least: 84 }] : []),
+    { key: 'prediction', kind: 'prediction', title: 'Prediction', width: 'minmax(150px, 2fr)', least: 150 },
     ...chosen.filter((name) => !name.startsWith('@')).map((name) => (
-      { key: name, kind: 'score', name, title: label(name), sort: `score:${name}`, width: '68px', least: 68 })),
+      { key: name, kind: 'score', name, title: label(name), sort: `score:${name}`, width: '78px', least: 78 })),
     ...chosen.filter((name) => name.startsWith('@')).map((name) => (
       { key: name, kind: 'column', name: name.slice(1), title: name.slice(1), sort: name, width: 'minmax(90px, .6fr)', least: 90 })),
     { key: 'class', kind: 'class', title: right ? 'Class' : 'Notes', sort: right ? 'class' : undefined, width: '112px', least: 112 },

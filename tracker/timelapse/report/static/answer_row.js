@@ -29,7 +29,7 @@ const CELLS = {
   prediction: prediction,
   score: (_row, _column, value) => value,
   column: ({ item }, { name }) => html`<${Fixed} text=${shown(columnOf(item.sample, name))} />`,
-  class: ({ item, mark, findings }) => html`<${Notes} item=${item} mark=${mark & SAID} findings=${findings} />`,
+  class: ({ item, mark, findings, ended }) => html`<${Notes} item=${item} mark=${mark & SAID} findings=${findings} ended=${ended} />`,
 };
 
 const Opener = memo(({ item, select }) => html`<button type="button" class="open" aria-label=${`Show sample ${item.key} over training`} onClick=${() => select(item.key)}>${item.key}</button>`);
@@ -48,13 +48,17 @@ function prediction({ lines, text, before, error, isLoading, isLeftOut, mark }) 
   return html`<span class="clip"><${DiffView} before=${before} after=${text} mode=${before == null ? 'off' : 'words'} limit=${LIMIT} longest=${CHARACTERS_A_LINE * lines} /></span>`;
 }
 
+/** Why an answer ended, where that is another reason than the usual two (which marks tell) and no error. */
+export const unusualEnd = (reason) => (['stop', 'length', 'error'].includes(reason) ? null : reason ?? null);
+
 /** The sample's class, and what is to be said of this answer. */
-const Notes = memo(({ item: { sample }, mark, findings }) => {
+const Notes = memo(({ item: { sample }, mark, findings, ended }) => {
   const { sample_class: name, class_step: step } = sample;
   const at = step != null && name !== 'oscillating' ? ` @${count(step)}` : '';
   return html`<span class="notes">
     ${name && html`<span class=${cx('badge', CLASSES[name])}>${label(name)}${at}</span>`}
     ${mark & MARK.invalid ? html`<span class="badge bad" title=${findings ?? ''}>invalid</span>` : null}
+    ${ended && html`<span class="badge warn" dir="auto">${ended}</span>`}
     ${FLAGS.filter((flag) => mark & MARK[flag]).map((flag) => html`<span class="badge warn">${label(flag).toLowerCase()}</span>`)}
   </span>`;
 });

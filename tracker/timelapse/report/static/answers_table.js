@@ -1,7 +1,7 @@
 // The table of answers. Only rows in sight exist; each is drawn anew only when its own texts or numbers change.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from './dom.js';
-import { AnswerRow } from './answer_row.js';
+import { AnswerRow, unusualEnd } from './answer_row.js';
 import { label, number, plural } from './format.js';
 import { comparedWith } from './texts_store.js';
 
@@ -58,6 +58,7 @@ function rowOf(item, round, { lines, model, view, columns, matrices, texts, sele
     before: held ? comparedWith(held, round, view.vs) : null,
     error: held?.errors[round] ?? null,
     findings: held?.findings?.[round] ?? null,
+    ended: unusualEnd(held?.finish_reasons?.[round]),
     mark: model.marks[round][item.lane],
     numbers: columns.filter(({ kind }) => kind === 'score').map(({ name }) => number(matrices[name]?.values[item.lane]?.[round])).join(' '),
   };

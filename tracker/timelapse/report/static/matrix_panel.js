@@ -11,7 +11,7 @@ const MEASURED = { __proto__: null, reference_nll: { higher_is_better: false }, 
 export const MatrixPanel = memo((props) => {
   const { model, view, update, score, scores, matrices } = props;
   const lanes = useMemo(() => keptLanes(model, view), [model, view.tag, view.where]);
-  const by = view.by === 'class' && !model.overview.right ? '' : view.by;
+  const by = view.by === 'class' && !model.hasClasses ? '' : view.by;
   const groups = useMemo(() => grouped(lanes, by), [lanes, by]);
   const info = model.overview.scores.find(({ name }) => name === score) ?? MEASURED[score];
   return html`<section class="panel matrix" aria-label="Sample by round">
@@ -23,14 +23,14 @@ export const MatrixPanel = memo((props) => {
 
 const Heading = memo(({ model, amount, score, scores, by, update }) => html`
     <header>
-      <h2>Sample × round</h2><small>${plural(amount, model.several ? 'answer' : 'sample')}</small><span class="spacer"></span>
+      <h2>Sample × round</h2><small>${plural(amount, model.several ? 'answer' : 'sample')}</small>
       <${Choice} name="Colour by" value=${score} values=${[...scores, 'changed']} onChange=${(value) => update({ score: value === scores[0] ? '' : value })} />
       <${Choice} name="Group by" value=${by} values=${groupings(model)} onChange=${(value) => update({ by: value })} />
     </header>`);
 
 /** What lanes can be grouped by. */
 export function groupings(model) {
-  return ['', ...(model.overview.right ? ['class'] : []), ...(model.tags.length ? ['tag'] : []), ...model.columns.map(({ name }) => `@${name}`)];
+  return ['', ...(model.hasClasses ? ['class'] : []), ...(model.tags.length ? ['tag'] : []), ...model.columns.map(({ name }) => `@${name}`)];
 }
 
 export function Choice({ name, value, values, onChange }) {

@@ -1,16 +1,17 @@
 // The run in a row of numbers: how it stands now, and how that differs from where it began.
 
 import { cx, html, memo } from './dom.js';
-import { label, number, percent, plural, signed } from './format.js';
+import { count, label, number, percent, plural, signed } from './format.js';
+import { MARK } from './run_model.js';
 
 const MOST_SCORES = 3;
 
 export const RunCards = memo(({ overview }) => {
-  const { scores, trends } = overview;
+  const { scores, trends, rounds } = overview;
   const shown = scores.slice(0, MOST_SCORES).filter(({ name }) => name in trends);
   return html`<section class="cards" aria-label="Summary">
-    ${shown.map((score) => html`<${ScoreCard} name=${score.name} better=${score.higher_is_better} series=${trends[score.name]} />`)}
-    ${trends.reference_nll && html`<${ScoreCard} name="reference_nll" better=${false} series=${trends.reference_nll} />`}
+    ${shown.map((score) => html`<${ScoreCard} name=${score.name} better=${score.higher_is_better} series=${trends[score.name]} rounds=${rounds} />`)}
+    ${trends.reference_nll && html`<${ScoreCard} name="reference_nll" better=${false} series=${trends.reference_nll} rounds=${rounds} />`}
     <${LearnedCard} overview=${overview} />
     ${trends.churn && html`<${ChurnCard} overview=${overview} />`}
     <${HealthCard} overview=${overview} />
@@ -26,14 +27,20 @@ function Card({ name, value, note, tone, series }) {
   </div>`;
 }
 
-function ScoreCard({ name, better, series }) {
+function ScoreCard({ name, better, series, rounds }) {
   const known = series.filter((value) => value != null);
   const [first, last] = [known[0], known[known.length - 1]];
-  const change = last - first;
+  const change = Math.round((last - first) * 1e6) / 1e6; // 0.3 − 0.1 − 0.2 is nothing
   const tone = change === 0 ? null : change > 0 === better ? 'good' : 'bad';
   const arrow = change > 0 ? '▲ ' : change < 0 ? '▼ ' : '';
   return html`<${Card} name=${label(name)} value=${number(last)} series=${series} tone=${known.length > 1 && tone}
-    note=${known.length > 1 ? `${arrow}${change ? number(Math.abs(change)) : '±0'} vs base` : 'one round so far'} />`;
+    note=${known.length > 1 ? `${arrow}${change ? number(Math.abs(change)) : '±0'} vs ${beginning(rounds, series)}` : 'one round so far'} />`;
+}
+
+/** What the first value is that of: of the base model, before training, or of a later step. */
+function beginning(rounds, series) {
+  const { step, trigger } = rounds[series.findIndex((value) => value != null)];
+  return step === 0 || trigger === 'baseline' ? 'base' : `step ${count(step)}`;
 }
 
 function LearnedCard({ overview: { classes, samples, right, trends } }) {
@@ -54,17 +61,23 @@ function ChurnCard({ overview: { trends, settled_since: settled } }) {
   return html`<${Card} name="Churn, last round" value=${percent(last)} series=${trends.churn} note=${note} />`;
 }
 
-const SIGNS = [['truncated_rate', 'truncated'], ['empty_rate', 'empty'], ['loop_rate', 'looping'], ['error_rate', 'failed']];
+const SIGNS = [['truncated', 'truncated'], ['empty', 'empty'], ['loop', 'looping'], ['failed', 'failed']];
 
-function HealthCard({ overview: { rounds, trends } }) {
-  const at = rounds.length - 1;
-  const counts = SIGNS.map(([name, word]) => [Math.round((trends[name]?.[at] ?? 0) * rounds[at].rows), word]);
+/** Answers of the last round that have no sound text, counted; `failed` only where there is one. */
+function HealthCard({ overview: { rounds, marks } }) {
+  const has = (line, at, name) => (line[at] & MARK[name]) > 0;
+  const last = rounds.length - 1;
+  const counts = SIGNS.map(([name, word]) => [marks.filter((line) => has(line, last, name)).length, word]);
   const found = counts.filter(([amount]) => amount);
-  const ever = SIGNS.filter(([name]) => trends[name]?.some((value) => value)).map(([, word]) => word);
-  const value = found.length ? counts.slice(0, 3).map(([amount]) => amount).join(' · ') : 'Sound';
-  const note = found.length ? found.map(([amount, word]) => `${amount} ${word}`).join(', ')
-    : ever.length ? `none now; ${ever.join(', ')} before` : 'no truncated, empty or looping answer';
-  return html`<${Card} name=${found.length ? 'Truncated · empty · looping' : 'Health'} value=${value} note=${note} tone=${found.length ? 'bad' : 'good'} />`;
+  if (!found.length) {
+    const ever = SIGNS.filter(([name]) => marks.some((line) => rounds.some((_round, at) => has(line, at, name)))).map(([, word]) => word);
+    const note = ever.length ? `none now; ${ever.join(', ')} before` : 'no truncated, empty or looping answer';
+    return html`<${Card} name="Health" value="Sound" note=${note} tone="good" />`;
+  }
+  const shown = counts.filter(([amount, word]) => amount || word !== 'failed');
+  const words = shown.map(([, word]) => word).join(' · ');
+  return html`<${Card} name=${label(words)} value=${shown.map(([amount]) => amount).join(' · ')} tone="bad"
+    note=${found.map(([amount, word]) => `${amount} ${word}`).join(', ')} />`;
 }
 
 function CostCard({ overview: { run, rounds, trends } }) {

@@ -1,5 +1,6 @@
 // Where we are: the run's name and state, and what can be done with it.
 
+import { CopyButton } from './copy_button.js';
 import { html, memo, menuEvents } from './dom.js';
 import { duration, moment, percent, plural } from './format.js';
 import { StateBadge } from './state_badge.js';
@@ -26,7 +27,7 @@ function Crumbs({ run, links }) {
   if (!links) return html`<p class="crumbs"><span dir="auto">${run.experiment}</span><span>›</span><span>report</span></p>`;
   return html`<nav class="crumbs" aria-label="Breadcrumb">
     <a href=${links.experiment(run)} target="_top" dir="auto">${run.experiment}</a><span aria-hidden="true">›</span>
-    <a href=${links.runs(run)}>Predictions</a><span aria-hidden="true">›</span>
+    <a href=${links.runs(run)} target="_top">Predictions</a><span aria-hidden="true">›</span>
   </nav>`;
 }
 
@@ -40,7 +41,8 @@ function Actions({ run, source }) {
       <summary class="button">Export</summary>
       <div>${exports.map(([format, url]) => html`<a href=${url} download>${FORMATS[format]}</a>`)}</div>
     </details>`}
-    <a class="button primary" href=${links.compare(run)}>Compare with…</a>`;
+    <${CopyButton} />
+    <a class="button primary" href=${links.compare(run)} target="_top">Compare with…</a>`;
 }
 
 /** Which sample set and attempt are shown, where there are several. */

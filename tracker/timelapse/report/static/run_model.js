@@ -28,6 +28,8 @@ export function runModel(overview) {
     rounds,
     last: rounds.length - 1,
     several,
+    scoreNames: overview.scores.map(({ name }) => name),
+    hasClasses: samples.some((sample) => sample.sample_class),
     lanes: lanes.map(([place, generation], lane) => {
       const sample = samples[place];
       return { lane, sample, generation, key: several ? `${sample.index}.${generation}` : String(sample.index) };

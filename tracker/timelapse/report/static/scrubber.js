@@ -18,8 +18,8 @@ export const Scrubber = memo(({ model, round, goTo, vs, update }) => {
     <${Rail} model=${model} round=${round} goTo=${goTo} label=${label} />
     <div class="against">
       <span id="against">Changes against</span>
-      <div class="segment" role="radiogroup" aria-labelledby="against">${Object.entries(AGAINST).map(([name, text]) => html`
-        <button type="button" role="radio" aria-checked=${String(vs === name)} onClick=${() => update({ vs: name })}>${text}</button>`)}</div>
+      <div class="segment" role="group" aria-labelledby="against">${Object.entries(AGAINST).map(([name, text]) => html`
+        <button type="button" aria-pressed=${String(vs === name)} onClick=${() => update({ vs: name })}>${text}</button>`)}</div>
     </div>
   </section>`;
 });

@@ -34,6 +34,7 @@ function laneTexts({ overview, timelines }, lane) {
     predictions: rows.map((row) => row.prediction ?? null),
     errors: rows.map((row) => row.error ?? null),
     findings: rows.map((row) => findings(row.validations)),
+    finish_reasons: rows.map((row) => row.finish_reason ?? null),
   };
 }
 

@@ -1,6 +1,7 @@
 // One sample over the training: every round's answer with what changed, what was asked, and what the model saw.
 
 import { cx, html, memo, useEffect, useMemo, useRef } from './dom.js';
+import { unusualEnd } from './answer_row.js';
 import { ChatView, RawView } from './chat_view.js';
 import { DiffView } from './diff_view.js';
 import { label, number, plural, roundLabel } from './format.js';
@@ -18,7 +19,7 @@ export const TimelinePanel = memo(({ source, chosen, model, round, goTo, vs, tab
   const { sample } = selected;
   return html`<section class="panel timeline" aria-label="Timeline">
     <header>
-      <h2>Sample ${sample.index} over training</h2>
+      <h2>Sample ${selected.key} over training</h2>
       <div class="segment" role="tablist" aria-label="What is shown of the sample" onKeyDown=${tabKeys}>${Object.entries(TABS).map(([name, title]) => html`
         <button type="button" role="tab" aria-selected=${String(tab === name)} tabindex=${tab === name ? 0 : -1} onClick=${() => update({ tab: name })}>${title}</button>`)}</div>
       <span class="spacer"></span>
@@ -69,7 +70,7 @@ function Answers({ round, ...rest }) {
 const Lines = memo(({ timeline, model, goTo, vs, selected }) => {
   const lines = useMemo(() => answerLines(timeline, vs, selected.generation), [timeline, vs, selected.generation]);
   return html`<ol class="rounds" aria-label=${`Answers by round${VS[vs] ? `, with changes against the ${VS[vs]}` : ''}`}>
-    ${lines.map((line, at) => html`<${Line} key=${line.step} ...${line} at=${at} goTo=${goTo} label=${model.labels[at] ?? roundLabel(line)} />`)}
+    ${lines.map((line, at) => html`<${Line} key=${line.step} ...${line} scores=${model.scoreNames} at=${at} goTo=${goTo} label=${model.labels[at] ?? roundLabel(line)} />`)}
   </ol>`;
 });
 
@@ -90,10 +91,10 @@ function answerLines({ sample, rounds }, vs, generation) {
 
 const pretty = (text) => laidOut(text) ?? text;
 
-const Line = memo(({ row, text, against, isSame, at, goTo, label: when }) => html`<li class=${cx(isSame && 'same')}>
+const Line = memo(({ row, text, against, isSame, scores, at, goTo, label: when }) => html`<li class=${cx(isSame && 'same')}>
   <button type="button" class="when" onClick=${() => goTo(at)}>${when}</button>
   <div class="said">${said(row, text, against)}</div>
-  <div class="facts">${row && facts(row, isSame)}</div>
+  <div class="facts">${row && facts(row, isSame, scores)}</div>
 </li>`);
 
 function said(row, text, against) {
@@ -111,12 +112,15 @@ function findings(validations = []) {
     <li><span class="badge bad">${each.name}</span> <code dir="auto">${error.path}</code> <span dir="auto">${error.message}</span></li>`))}</ul>`;
 }
 
-function facts(row, isSame) {
-  const scores = Object.entries(row.scores ?? {}).filter(([, value]) => value != null).slice(0, 3);
+/** What was measured of an answer; the score that decides comes first. */
+function facts(row, isSame, names) {
+  const scores = names.map((name) => [name, row.scores?.[name]]).filter(([, value]) => value != null);
+  const ended = unusualEnd(row.finish_reason);
   const flags = new Set([...(row.finish_reason === 'length' ? ['truncated'] : []), ...(row.flags ?? [])]);
   return html`
     ${isSame && html`<span class="badge">same</span>`}
     ${[...flags].map((flag) => html`<span class="badge warn">${label(flag).toLowerCase()}</span>`)}
+    ${ended && html`<span class="badge warn" dir="auto">${ended}</span>`}
     ${scores.map(([name, value]) => html`<span>${label(name)} <b class="number">${number(value)}</b></span>`)}
     ${row.reference_nll != null && html`<span>NLL <b class="number">${number(row.reference_nll)}</b></span>`}
     ${row.prediction_tokens != null && html`<span class="number">${plural(row.prediction_tokens, 'token')}</span>`}`;
