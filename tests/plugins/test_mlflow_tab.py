@@ -144,6 +144,27 @@ def test_an_address_with_the_open_tab_can_be_pasted(page: Page, place: Place) ->
     )
 
 
+def test_what_the_tab_shows_stands_in_mlflows_address(page: Page, place: Place) -> None:
+    page.goto(f"{place.run_page}?predictions=step%3D40%26vs%3Dbase")
+    assert panel_address(page).endswith("#step=40&vs=base")
+    page.frames[1].evaluate("location.hash = 'vs=off&q=a%26b'")
+    page.wait_for_url("**predictions=vs%3Doff%26q%3Da%2526b")
+    page.reload()
+    assert panel_address(page).endswith("#vs=off&q=a%26b")
+    page.evaluate("location.hash = location.hash.replace(/predictions=.*/, 'predictions=1')")
+    page.wait_for_function(
+        "() => !document.querySelector('#timelapse-panel iframe').contentWindow.location.hash"
+    )
+    page.frames[1].evaluate("location.hash = 'vs=base'")
+    page.wait_for_url("**predictions=vs%3Dbase")
+    page.get_by_role("tab", name="Overview").click()
+    expect(page.locator("#timelapse-panel")).to_be_hidden()
+    assert "predictions" not in page.url
+    page.get_by_role("tab", name="Predictions").click()
+    page.wait_for_url("**predictions=vs%3Dbase")
+    assert panel_address(page).endswith("#vs=base"), "what it showed it still shows"
+
+
 def test_the_keyboard_reaches_the_tab_and_the_panel(page: Page, place: Place) -> None:
     page.goto(place.run_page)
     tab = page.get_by_role("tab", name="Predictions")
@@ -163,6 +184,17 @@ def test_it_follows_mlflows_theme(page: Page, place: Place) -> None:
     page.frames[1].evaluate("addEventListener('message', event => { window.told = event.data.theme })")
     page.evaluate("document.body.classList.remove('dark-mode')")
     page.frames[1].wait_for_function("window.told === 'light'")
+
+
+def test_our_own_pages_follow_the_theme_that_was_chosen_in_mlflow(page: Page, place: Place) -> None:
+    page.add_init_script(DARK.format("true"))
+    page.goto(f"{place.server.uri}/timelapse/experiments/{place.experiment_id}")
+    expect(page.locator("html[data-theme=dark] h1")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(f"{place.server.uri}/timelapse/config")
+    other.evaluate("localStorage.setItem('_mlflow_dark_mode_toggle_enabled', 'false')")
+    expect(page.locator("html[data-theme=light] h1")).to_be_visible()
+    other.close()
 
 
 @pytest.mark.parametrize("dark", [False, True])

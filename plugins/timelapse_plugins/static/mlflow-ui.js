@@ -3,9 +3,14 @@
 // that we know are gone (another version of MLflow), a small link in the corner leads to our pages instead.
 
 import { Additions } from './mlflow_additions.js';
-import { framesAllowed, home, loadStyles, observe } from './mlflow_page.js';
+import { framesAllowed, home, loadStyles, observe, routeOf, withPanel } from './mlflow_page.js';
 import { Panel } from './mlflow_panel.js';
 
 loadStyles(new URL('./mlflow-ui.css', import.meta.url).href);
-const additions = new Additions(home, framesAllowed() ? new Panel() : null);
+/** What our panel shows stands in MLflow's address, too: it can be pasted, and comes back with a reload. */
+function remember(view) {
+  if (routeOf().open) history.replaceState(history.state, '', withPanel(true, view));
+}
+
+const additions = new Additions(home, framesAllowed() ? new Panel(remember) : null);
 observe(() => additions.refresh());

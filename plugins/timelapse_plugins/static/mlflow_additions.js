@@ -48,7 +48,7 @@ export class Additions {
       setAttribute(tab, 'data-state', open ? 'active' : 'inactive');
       this.#leaveWithOtherTabs(tabs, tab);
     }
-    if (open) this.#panel.show(place.href, tabs, tab);
+    if (open) this.#panel.show(place.href, route.view, tabs, tab);
     else this.#panel.hide();
     return Boolean(tab);
   }
@@ -148,7 +148,8 @@ export class Additions {
   }
 
   #turn(open) {
-    if (routeOf().open !== open) history.pushState(history.state, '', withPanel(open));
+    const route = routeOf();
+    if (route.open !== open) history.pushState(history.state, '', withPanel(open, this.#panel.viewOf(this.#pageOf(route).href)));
     this.refresh();
   }
 }

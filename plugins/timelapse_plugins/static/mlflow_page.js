@@ -5,7 +5,7 @@ const CHECK_MS = 400; // routers change the address without an event
 const RUN_ROUTE = /^\/experiments\/([^/]+)\/runs\/([^/]+)/;
 const EXPERIMENT_ROUTE = /^\/experiments\/([^/]+)/;
 const COMPARE_ROUTE = /^\/compare-runs\/?$/;
-export const OPEN = 'predictions'; // in the query of MLflow's route: our panel is open
+export const OPEN = 'predictions'; // in the query of MLflow's route: our panel is open, and what it shows (1: the usual)
 
 /** Where our pages lie, with a slash at the end: `https://host/prefix/timelapse/`. */
 export const home = new URL('timelapse/', new URL('.', location.href)).href;
@@ -13,11 +13,12 @@ export const home = new URL('timelapse/', new URL('.', location.href)).href;
 /** Whether our pages may stand in a frame; not where MLflow's own setting X-Frame-Options is DENY. */
 export const framesAllowed = () => SCRIPT?.dataset.frames !== 'no';
 
-/** Which of MLflow's pages an address shows: `{kind, experimentId, runId, runIds, workspace, open}`. */
+/** Which of MLflow's pages an address shows: `{kind, experimentId, runId, runIds, workspace, open, view}`. */
 export function routeOf(hash = location.hash) {
   const [path, query = ''] = hash.replace(/^#/, '').split(/\?(.*)/s);
   const params = new URLSearchParams(query);
-  const common = { workspace: params.get('workspace'), open: params.has(OPEN) };
+  const shown = params.get(OPEN) ?? '';
+  const common = { workspace: params.get('workspace'), open: params.has(OPEN), view: shown === '1' ? '' : shown };
   const run = RUN_ROUTE.exec(path);
   if (run) return { kind: 'run', experimentId: decoded(run[1]), runId: decoded(run[2]), ...common };
   if (COMPARE_ROUTE.test(path)) return { kind: 'compare', runIds: listOf(params.get('runs')), ...common };
@@ -26,12 +27,12 @@ export function routeOf(hash = location.hash) {
   return { kind: 'other', ...common };
 }
 
-/** The address of the present route with our panel open or closed. */
-export function withPanel(open, href = location.href) {
+/** The address of the present route with our panel open, showing a view (our page's fragment), or closed. */
+export function withPanel(open, view = '', href = location.href) {
   const [before, hash = ''] = href.split(/#(.*)/s);
   const [path, query = ''] = hash.split(/\?(.*)/s);
   const kept = query.split('&').filter((part) => part && part.split('=')[0] !== OPEN);
-  if (open) kept.push(`${OPEN}=1`);
+  if (open) kept.push(`${OPEN}=${encodeURIComponent(view) || '1'}`);
   return `${before}#${path}${kept.length ? `?${kept.join('&')}` : ''}`;
 }
 

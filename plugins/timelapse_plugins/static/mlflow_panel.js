@@ -9,17 +9,30 @@ export class Panel {
   #node = null;
   #frame = null;
   #address = '';
+  #source = ''; // the address with the theme that our page began with
+  #view = ''; // the fragment of what our page shows
+  #told;
   #below = null;
   #sizes = new ResizeObserver(() => this.#place());
 
-  /** Show a page of ours below a node of MLflow's, labelled by our tab. */
-  show(address, below, tab) {
+  /** told(view): called when our page shows something else. */
+  constructor(told) {
+    this.#told = told;
+  }
+
+  /** What the panel shows of a page, shown or hidden; '' for what is usual. */
+  viewOf(address) {
+    return this.#address === address ? this.#view : '';
+  }
+
+  /** Show a view of a page of ours below a node of MLflow's, labelled by our tab. */
+  show(address, view, below, tab) {
     if (!this.#node) this.#make();
     if (this.#address !== address) {
       this.#address = address;
-      // Replaced, so that the frame has no history of its own and "back" is MLflow's.
-      this.#frame.contentWindow.location.replace(`${address}${address.includes('?') ? '&' : '?'}theme=${theme()}`);
-    }
+      this.#source = `${address}${address.includes('?') ? '&' : '?'}theme=${theme()}`;
+      this.#go(view, view && `#${view}`);
+    } else if (this.#view !== view) this.#go(view, `#${view}`);
     this.#node.setAttribute('aria-labelledby', tab.id);
     this.#node.hidden = false;
     this.#follow(below);
@@ -45,6 +58,18 @@ export class Panel {
     this.#frame?.contentWindow?.postMessage({ theme: theme() }, location.origin);
   }
 
+  /** Replaced, so that the frame has no history of its own and "back" is MLflow's. */
+  #go(view, fragment) {
+    this.#view = view;
+    this.#frame.contentWindow.location.replace(this.#source + fragment);
+  }
+
+  #hear({ source, origin, data }) {
+    if (source !== this.#frame.contentWindow || origin !== location.origin || typeof data?.view !== 'string') return;
+    this.#view = data.view;
+    if (!this.#node.hidden) this.#told(data.view);
+  }
+
   #make() {
     this.#frame = Object.assign(document.createElement('iframe'), { title: 'Predictions' });
     this.#node = Object.assign(document.createElement('div'), { id: PANEL_ID, className: 'timelapse-panel' });
@@ -52,6 +77,7 @@ export class Panel {
     this.#node.append(this.#frame);
     document.body.append(this.#node);
     this.#frame.addEventListener('load', () => this.tellTheme());
+    addEventListener('message', (event) => this.#hear(event));
   }
 
   #follow(below) {

@@ -1,10 +1,13 @@
-// Light or dark: the system's choice, unless `?theme=` or the window around us (MLflow's tab) says otherwise.
+// Light or dark: what was chosen in MLflow's pages, else the system's choice; unless `?theme=` or the window around us
+// (MLflow's tab) says otherwise.
 
 const CHANGED = 'timelapse-theme';
+const CHOSEN = '_mlflow_dark_mode_toggle_enabled'; // where MLflow's pages keep it
 
 /** Follow the theme that the address names, and then any that a parent window posts as `{theme}`. */
 export function followTheme() {
-  setTheme(new URLSearchParams(location.search).get('theme'));
+  setTheme(new URLSearchParams(location.search).get('theme') ?? chosenInMlflow());
+  addEventListener('storage', ({ key }) => key === CHOSEN && setTheme(chosenInMlflow()));
   addEventListener('message', (event) => {
     if (event.source === parent && event.data && typeof event.data === 'object') setTheme(event.data.theme);
   });
@@ -15,6 +18,14 @@ export function followTheme() {
 export function onTheme(callback) {
   addEventListener(CHANGED, callback);
   return () => removeEventListener(CHANGED, callback);
+}
+
+function chosenInMlflow() {
+  try {
+    return { true: 'dark', false: 'light' }[localStorage.getItem(CHOSEN)];
+  } catch {
+    return null; // a sandboxed frame has no storage
+  }
 }
 
 function setTheme(theme) {

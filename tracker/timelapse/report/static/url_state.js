@@ -45,6 +45,7 @@ export function useUrlState(defaults) {
 }
 
 function writeFragment(text) {
+  if (parent !== window && origin !== 'null') parent.postMessage({ view: text }, origin); // MLflow's page keeps it in its own
   if (location.hash.slice(1) === text) return;
   try {
     history.replaceState(history.state, '', text ? `#${text}` : location.pathname + location.search);
