@@ -214,6 +214,35 @@ def test_columns_of_samples_are_shown_filtered_and_grouped_by(shown: Watched) ->
     assert page.locator(".matrix header small").inner_text() == "3 samples"
 
 
+def test_values_of_a_column_name_their_groups_as_they_are(browser: Browser, tmp_path: Path) -> None:
+    names = ("de", "De", "mean_logprob", None)
+    samples = SampleSet(
+        tuple(
+            Sample(({"role": "user", "content": str(name)},), metadata={"kind": name} if name else {})
+            for name in names
+        )
+    )
+    rounds = [Round(0, tuple(Prediction(each.sample_id, "a") for each in samples))]
+    (tmp_path / "r.html").write_text(make_report(INFO, loaded(rounds, samples)).html)
+    seen = watched(browser)
+    seen.page.goto(f"{(tmp_path / 'r.html').as_uri()}#by=@kind&group=@kind")
+    seen.page.wait_for_selector(".window .tr.group")
+    titles = ["de · 1", "De · 1", "mean_logprob · 1", "None · 1"]
+    assert seen.page.locator(".matrix h3").all_inner_texts() == titles
+    assert seen.page.locator(".window .tr.group").all_inner_texts() == [f"{each} row" for each in titles]
+    seen.check()
+    seen.page.close()
+
+
+def test_a_press_beside_a_menu_closes_it(shown: Watched) -> None:
+    page = shown.page
+    page.locator("summary", has_text="Columns").click()
+    page.get_by_role("checkbox", name="letters").click()
+    assert page.locator("details.menu[open]").count() == 1
+    page.locator("h1").click()
+    assert page.locator("details.menu[open]").count() == 0
+
+
 def test_a_view_is_its_address(browser: Browser, report: str) -> None:
     seen = watched(browser)
     seen.page.goto(f"{report}#step=10&vs=base&filter=wrong&sample=4&sort=-index&tab=raw&by=@level")

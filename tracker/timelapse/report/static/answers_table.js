@@ -2,7 +2,7 @@
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from './dom.js';
 import { AnswerRow, unusualEnd } from './answer_row.js';
-import { label, number, plural } from './format.js';
+import { number, plural } from './format.js';
 import { comparedWith } from './texts_store.js';
 
 const [LINE, PADDING, HEAD, GAP] = [19, 13, 40, 12];
@@ -74,7 +74,7 @@ function Head({ columns, view, update }) {
 }
 
 function GroupRow({ group }) {
-  return html`<div class="tr group" role="row"><div role="cell" dir="auto">${label(group.name || 'none')} · ${plural(group.lanes.length, 'row')}</div></div>`;
+  return html`<div class="tr group" role="row"><div role="cell" dir="auto">${group.title} · ${plural(group.lanes.length, 'row')}</div></div>`;
 }
 
 /** First and last (exclusive) of the items in sight: of the part of the table that is inside the window. */

@@ -43,6 +43,11 @@ export const menuEvents = {
   },
 };
 
+/** A press beside an open menu closes it: the focus tells of it only where what was pressed can have it. */
+addEventListener('pointerdown', ({ target }) => {
+  for (const menu of document.querySelectorAll('details.menu[open]')) if (!menu.contains(target)) menu.open = false;
+});
+
 /** A colour token as the browser computes it, for canvases: `colour('--accent')`. */
 export function colour(token) {
   const probe = document.createElement('i');

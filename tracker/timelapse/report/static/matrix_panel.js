@@ -82,7 +82,7 @@ function Matrix({ model, groups, round, goTo, select, selected, score, info, mat
 }
 
 const Headings = memo(({ map }) => map.headings.map(({ group, y }) => html`
-  <h3 style=${{ top: `${y}px` }} dir="auto">${label(group.name || 'none')} · ${count(group.lanes.length)}</h3>`));
+  <h3 style=${{ top: `${y}px` }} dir="auto">${group.title} · ${count(group.lanes.length)}</h3>`));
 
 function useSize(scroller, setSize) {
   useLayoutEffect(() => {

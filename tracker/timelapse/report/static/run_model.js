@@ -1,6 +1,6 @@
 // What a run page computes of a run in the browser: no request is made when the scrubber moves.
 
-import { roundLabel } from './format.js';
+import { label, roundLabel } from './format.js';
 
 /** The bits of a mark; see report/marks.py. */
 export const MARK = {
@@ -154,9 +154,10 @@ function sortKey(name, round, matrices) {
   }[name];
 }
 
-/** The lanes in groups, `[{name, lanes}]`: by `class`, `tag` or `@<column>`; one group without a name for none. */
+/** The lanes in groups, `[{name, title, lanes}]`: by `class`, `tag` or `@<column>`; one group without a name for none. */
 export function grouped(lanes, by) {
   if (!by) return [{ name: null, lanes }];
+  const title = (name) => (name === '' ? 'None' : by === 'class' ? label(name) : name); // values of somebody's stay as they are
   const order = by === 'class' ? ['always_right', 'learned', 'oscillating', 'forgotten', 'never'] : [];
   const groups = new Map(order.map((name) => [name, []]));
   for (const each of lanes) {
@@ -164,7 +165,7 @@ export function grouped(lanes, by) {
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(each);
   }
-  return [...groups].filter(([, members]) => members.length).map(([name, members]) => ({ name, lanes: members }));
+  return [...groups].filter(([, members]) => members.length).map(([name, members]) => ({ name, title: title(name), lanes: members }));
 }
 
 function groupOf(sample, by) {
