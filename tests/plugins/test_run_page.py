@@ -279,6 +279,15 @@ def test_the_matrix_goes_where_it_is_clicked_and_walks_by_keys(shown: Watched) -
     assert page.locator("#cell").inner_text() == "Sample 0, step 0 · base, Exact match 0.00: goed"
 
 
+def test_a_cell_is_told_though_the_table_does_not_show_its_row(browser: Browser, report: str) -> None:
+    seen = watched(browser)
+    seen.page.goto(f"{report}#filter=forgotten&sample=3&step=10")
+    seen.page.wait_for_selector("text=Sample 3 over training")
+    seen.page.wait_for_function("document.getElementById('cell').innerText.endsWith('RuntimeError: boom')")
+    seen.check()
+    seen.page.close()
+
+
 def test_a_timeline_shows_every_round(shown: Watched) -> None:
     page = shown.page
     page.get_by_label("Show sample 4 over training").click()

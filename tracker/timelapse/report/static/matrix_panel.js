@@ -48,6 +48,9 @@ function Matrix({ model, groups, round, goTo, select, selected, score, info, mat
   const rounds = model.rounds.length;
   const step = (size.width - map.labels) / rounds;
   useSize(scroller, setSize);
+  useEffect(() => { // whose cell is told, though the table may not show it
+    if (selected) texts.want([selected.lane]);
+  }, [selected, texts, model]);
   usePainting({ scroller, canvas, map, width: size.width, height, model, score, matrix, info });
   const at = (event) => {
     const box = canvas.current.getBoundingClientRect();
@@ -140,13 +143,19 @@ function useKeys({ map, model, round, goTo, select, selected, scroller }) {
 function spoken(model, each, round, score, matrix, texts) {
   const value = matrix?.values[each.lane]?.[round];
   const told = value == null ? '' : `, ${label(score)} ${number(value)}`;
-  return `Sample ${each.key}, ${model.labels[round]}${told}: ${texts.get(each.lane)?.predictions[round] ?? 'no text'}`;
+  return `Sample ${each.key}, ${model.labels[round]}${told}: ${textAt(texts.get(each.lane), round)}`;
+}
+
+function textAt(held, round) {
+  if (!held) return '…';
+  if (held.leftOut) return 'not in this report';
+  return held.predictions[round] ?? held.errors[round] ?? 'no answer';
 }
 
 function Tip({ hover, model, score, matrix, texts }) {
   const { each, round } = hover;
   const held = texts.get(each.lane);
-  const text = held?.predictions[round] ?? held?.errors[round] ?? (held ? 'no answer' : '…');
+  const text = textAt(held, round);
   const value = matrix?.values[each.lane]?.[round];
   const place = {
     left: `${Math.min(hover.x + 14, innerWidth - 340)}px`,
