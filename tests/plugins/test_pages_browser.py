@@ -283,6 +283,20 @@ def test_runs_of_an_experiment(open_page: Opener, site: Site) -> None:
     assert [line[0].split()[0] for line in scoreboard(page)] == ["full", "lora-r4"]
 
 
+def test_what_the_query_names_can_be_taken_back(open_page: Opener, site: Site) -> None:
+    """ "Compare with…" names its run in the query: to choose none must outlast a reload."""
+    path = f"/timelapse/experiments/1?compare={site.trainings['full']}&sort=name"
+    page = open_page(path).page
+    expect(page.locator("tr[aria-selected=true]")).to_contain_text("full")
+    page.get_by_role("button", name="Choose none").click()
+    page.wait_for_url("**#compare=")
+    page.reload()
+    expect(page.locator("tr[aria-selected=false]").first).to_be_visible()
+    assert page.locator("tr[aria-selected=true]").count() == 0
+    page.get_by_role("checkbox", name="full").check()
+    page.wait_for_url(lambda url: url.endswith(path))
+
+
 def test_a_pinned_sample_stands_beside_every_run(open_page: Opener, site: Site) -> None:
     page = open_page(f"/timelapse/experiments/{site.experiment}").page
     page.get_by_text("Pin a sample").click()

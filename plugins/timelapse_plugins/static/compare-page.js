@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo } from '../report/dom.js';
 import { api, placeOf } from '../report/source_http.js';
-import { readState, useUrlState } from '../report/url_state.js';
+import { useUrlState } from '../report/url_state.js';
 import { Curves } from './compare_curves.js';
 import { Header } from './compare_header.js';
 import { Likeness } from './compare_likeness.js';
@@ -11,12 +11,10 @@ import { Answers } from './compare_table.js';
 import { Failure, Loading, useLoaded } from './loading.js';
 import { mount } from './mount.js';
 
-const USUAL = {
+const DEFAULTS = {
   run: [], round: 'best', against: '', score: '', set: '', diff: 'against', filter: [], of: '', search: '', sort: '', page: '1',
   curve: '', axis: 'step', open: '',
 };
-// Runs in the query are the usual ones, so that an address need not name them twice.
-const DEFAULTS = { ...USUAL, ...readState(USUAL, { search: location.search, hash: '' }) };
 
 const { prefix } = placeOf();
 const { get, address } = api(prefix);

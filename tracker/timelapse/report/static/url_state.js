@@ -27,8 +27,13 @@ export function fragment(state, defaults) {
   return parts.toString();
 }
 
-/** `[state, update]` like useState, with `update({name: value})` for some of the values; the address follows. */
-export function useUrlState(defaults) {
+/**
+ * `[state, update]` like useState, with `update({name: value})` for some of the values; the address follows.
+ *
+ * What the address's query names is usual there: the fragment says only what is otherwise, also that it is not so.
+ */
+export function useUrlState(named) {
+  const [defaults] = useState(() => readState(named, { search: location.search, hash: '' }));
   const [state, setState] = useState(() => readState(defaults));
   const timer = useRef(0);
   const update = useCallback((some) => setState((before) => ({ ...before, ...some })), []);
