@@ -234,6 +234,35 @@ def test_values_of_a_column_name_their_groups_as_they_are(browser: Browser, tmp_
     seen.page.close()
 
 
+def test_no_tag_and_no_column_is_too_rare_to_filter_by(browser: Browser, tmp_path: Path) -> None:
+    samples = SampleSet(
+        tuple(
+            Sample(
+                ({"role": "user", "content": str(at)},), tags=(f"t{at % 20:02}",), metadata={"id": f"u{at}"}
+            )
+            for at in range(220)
+        )
+    )
+    rounds = [Round(0, tuple(Prediction(each.sample_id, "a") for each in samples))]
+    (tmp_path / "r.html").write_text(make_report(INFO, loaded(rounds, samples)).html)
+    seen = watched(browser)
+    page = seen.page
+    page.goto(f"{(tmp_path / 'r.html').as_uri()}#tag=t19")
+    page.wait_for_selector(".window .tr")
+    assert page.locator(".answers header small").inner_text() == "11 of 220 rows"
+    chip(page, "tag: t19").click()
+    assert chip(page, "tag: t19").count() == 0, "the others are more frequent"
+    page.get_by_label("Only rows with another tag").select_option("t17")
+    assert page.locator(".answers header small").inner_text() == "11 of 220 rows"
+    page.locator("summary", has_text="Columns").click()
+    page.get_by_label("Only rows whose id is").fill("u37")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.window .tr').length === 1")
+    assert page.locator(".window .tr .index").inner_text() == "37"
+    seen.check()
+    page.close()
+
+
 def test_a_press_beside_a_menu_closes_it(shown: Watched) -> None:
     page = shown.page
     page.locator("summary", has_text="Columns").click()

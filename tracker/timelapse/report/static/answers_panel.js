@@ -6,7 +6,7 @@ import { columnChoice, tableColumns } from './answer_columns.js';
 import { FilterBar, TableChoices } from './filter_bar.js';
 import { plural } from './format.js';
 import { useSearch } from './run_data.js';
-import { countsAt, grouped, keptLanes, lanesAt, sorted, tagCounts } from './run_model.js';
+import { chipTags, countsAt, grouped, keptLanes, lanesAt, sorted, tagCounts } from './run_model.js';
 
 export function AnswersPanel(props) {
   const { source, chosen, model, view, update, round, scores, matrices, texts } = props;
@@ -18,7 +18,7 @@ export function AnswersPanel(props) {
     () => sorted(lanes, view.sort, round, matrices), [lanes, view.sort, isRoundSort(view.sort) && round, isRoundSort(view.sort) && matrices]);
   const groups = useMemo(() => grouped(order, view.group), [order, view.group]);
   const counts = useMemo(() => countsAt(model, lanes, round), [model, lanes, round]);
-  const tags = useMemo(() => tagCounts(model, lanes), [model, lanes]);
+  const tags = useMemo(() => tagCounts(chipTags(model, view.tag), lanes), [model, view.tag, lanes]);
   const chosenColumns = useMemo(() => columnChoice(model, scores, view.col), [model, scores, view.col]);
   const columns = useMemo(() => tableColumns(model, scores, chosenColumns), [model, scores, chosenColumns]);
   const usual = useMemo(() => usualLines(model), [model]);

@@ -4,6 +4,7 @@ import { cx, html, memo, menuEvents } from './dom.js';
 import { toggled } from './answer_columns.js';
 import { count, label } from './format.js';
 import { Choice, groupings } from './matrix_panel.js';
+import { chipTags } from './run_model.js';
 
 const MOST_VALUES = 200;
 
@@ -15,12 +16,24 @@ export function FilterBar({ model, view, update, counts, tags }) {
       onInput=${(event) => update({ q: event.target.value })} />
     <div class="row" role="group" aria-label="Filters">
       ${model.chips.map((name) => html`<${Chip} key=${name} text=${label(name).toLowerCase()} amount=${counts[name]} isOn=${view.filter.includes(name)} onClick=${() => toggle('filter', name)} />`)}
-      ${model.tags.map((tag) => html`<${Chip} key=${`tag:${tag}`} text=${`tag: ${tag}`} amount=${tags[tag]} isOn=${view.tag.includes(tag)} onClick=${() => toggle('tag', tag)} />`)}
+      ${[...tags].map(([tag, amount]) => html`<${Chip} key=${`tag:${tag}`} text=${`tag: ${tag}`} amount=${amount} isOn=${view.tag.includes(tag)} onClick=${() => toggle('tag', tag)} />`)}
+      <${MoreTags} model=${model} chosen=${view.tag} update=${update} />
       ${view.where.map((each) => html`<${Chip} key=${`where:${each}`} text=${each.replace('=', ': ')} isOn onClick=${() => toggle('where', each)} />`)}
       ${isFiltered ? html`<button type="button" class="button quiet small" onClick=${() => update({ filter: [], tag: [], where: [], q: '' })}>Clear</button>` : null}
     </div>
   </div>`;
 }
+
+/** The tags that are too many for a chip each. */
+const MoreTags = memo(({ model, chosen, update }) => {
+  const shown = new Set(chipTags(model, chosen));
+  const others = model.tags.filter((tag) => !shown.has(tag));
+  if (!others.length) return null;
+  return html`<select class="select small" aria-label="Only rows with another tag" onChange=${(event) => update({ tag: [...chosen, event.target.value] })}>
+    <option value="" selected>more tags</option>
+    ${others.map((tag) => html`<option key=${tag} value=${tag}>${tag}</option>`)}
+  </select>`;
+});
 
 /** How the rows are grouped, how high they are, and which columns they have. */
 export const TableChoices = memo(({ model, group, where, update, scores, columns, lines }) => html`
@@ -44,7 +57,7 @@ function ColumnMenu({ model, scores, columns, where, update }) {
     <div class="list">
       ${scores.map((name) => box(name, label(name)))}
       ${model.columns.map((column) => html`<div class="pair">${box(`@${column.name}`, column.name)}
-        ${column.values.length <= MOST_VALUES && html`<${ColumnFilter} column=${column} where=${where} update=${update} />`}</div>`)}
+        <${ColumnFilter} column=${column} where=${where} update=${update} /></div>`)}
     </div>
   </details>`;
 }
@@ -52,8 +65,13 @@ function ColumnMenu({ model, scores, columns, where, update }) {
 function ColumnFilter({ column, where, update }) {
   const others = where.filter((each) => !each.startsWith(`${column.name}=`));
   const value = where.find((each) => each.startsWith(`${column.name}=`))?.slice(column.name.length + 1);
-  const choose = (event) => update({ where: event.target.value === '' ? others : [...others, `${column.name}=${event.target.value.slice(1)}`] });
-  return html`<select class="select small" aria-label=${`Only rows whose ${column.name} is`} onChange=${choose}>
+  const only = (asked) => update({ where: asked == null ? others : [...others, `${column.name}=${asked}`] });
+  const name = `Only rows whose ${column.name} is`;
+  if (column.values.length > MOST_VALUES) {
+    return html`<input class="input small" type="search" placeholder="any" aria-label=${name} title=${name} value=${value ?? ''} dir="auto"
+      onChange=${(event) => only(event.target.value || null)} />`;
+  }
+  return html`<select class="select small" aria-label=${name} onChange=${(event) => only(event.target.value === '' ? null : event.target.value.slice(1))}>
     <option value="">any</option>
     ${column.values.map((each) => html`<option value=${`=${each}`} selected=${each === value}>${each}</option>`)}
   </select>`;

@@ -37,7 +37,7 @@ export function runModel(overview) {
     marks: byRound,
     labels: rounds.map(roundLabel),
     chips: CHIPS.filter((name, at) => at < ALWAYS || seen & MARK[name]),
-    tags: tagsOf(samples),
+    tags: tagsOf(samples), // the most frequent first
     columns: columnsOf(samples),
     places: placesOf(rounds),
   };
@@ -56,7 +56,7 @@ function placesOf(rounds) {
 function tagsOf(samples) {
   const counts = new Map();
   for (const sample of samples) for (const tag of sample.tags) counts.set(tag, (counts.get(tag) ?? 0) + 1);
-  return [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one)).slice(0, MOST_TAGS);
+  return [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one));
 }
 
 /** The samples' other columns: `{name, values}`, values (as texts) by how often they occur. */
@@ -119,9 +119,12 @@ export function countsAt(model, lanes, round) {
   return Object.fromEntries(model.chips.map((name, at) => [name, counts[at]]));
 }
 
-/** How many of the lanes have each tag. */
-export function tagCounts(model, lanes) {
-  return Object.fromEntries(model.tags.map((tag) => [tag, lanes.filter(({ sample }) => sample.tags.includes(tag)).length]));
+/** The tags that have a chip: the most frequent ones, and whichever are filtered by. */
+export const chipTags = (model, chosen) => [...new Set([...model.tags.slice(0, MOST_TAGS), ...chosen])];
+
+/** How many of the lanes have each of some tags. */
+export function tagCounts(tags, lanes) {
+  return new Map(tags.map((tag) => [tag, lanes.filter(({ sample }) => sample.tags.includes(tag)).length]));
 }
 
 const CLASSES = ['forgotten', 'oscillating', 'never', 'learned', 'always_right'];
