@@ -529,3 +529,6 @@ def test_a_workspace_goes_along_with_every_address(open_page: Opener, site: Site
         "/#/?a=b&workspace=a%26b",
     ]
     assert page.evaluate(script, [addresses, ""]) == addresses
+    page = open_page("/timelapse/config?workspace=b").page
+    link = page.get_by_role("link", name="MLflow", exact=True)
+    expect(link).to_have_attribute("href", re.compile(r"/#/\?workspace=b$"))

@@ -76,7 +76,7 @@ class Data:
     def answer(self, path: str, query: Query) -> Any:
         """Return the document at a path below the API."""
         parts = path.split("/")
-        one = {name: values[0] for name, values in query.items()}
+        one = {name: values[0] for name, values in query.items() if name != "workspace"}
         if parts == ["compare"]:
             return asdict(compare_document(self._compared(query, one)))
         if parts == ["compare", "export"]:

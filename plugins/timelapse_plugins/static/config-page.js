@@ -5,6 +5,7 @@ import { html, useCallback, useEffect, useMemo, useRef, useState } from '../repo
 import { plural } from '../report/format.js';
 import { api, placeOf } from '../report/source_http.js';
 import { useUrlState } from '../report/url_state.js';
+import { inWorkspace } from '../report/workspace.js';
 import { Commands } from './config_commands.js';
 import { Form } from './config_form.js';
 import { GUESSES, Plan, SPEEDS } from './config_plan.js';
@@ -40,7 +41,7 @@ function Config() {
   const isCurrent = query.config === state.config && !check.isLoading;
   return html`<main class="page stack config" aria-busy=${String(check.isLoading)}>
     <header class="row"><div>
-      <${Crumbs} steps=${[['MLflow', `${prefix}/#/`]]}/><div class="row"><h1>Configuration</h1><${Verdict} ...${{ problems, isCurrent, check }} /></div></div>
+      <${Crumbs} steps=${[['MLflow', inWorkspace(`${prefix}/#/`)]]}/><div class="row"><h1>Configuration</h1><${Verdict} ...${{ problems, isCurrent, check }} /></div></div>
       <span class="spacer"></span><${CopyButton}/></header>
     ${[schema, check].map((each) => each.error && html`<${Failure} error=${each.error} again=${each.again}/>`)}
     <div class="two">
