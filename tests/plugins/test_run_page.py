@@ -263,6 +263,23 @@ def test_no_tag_and_no_column_is_too_rare_to_filter_by(browser: Browser, tmp_pat
     page.close()
 
 
+def test_a_report_offers_the_attempts_that_it_holds(browser: Browser, tmp_path: Path) -> None:
+    again = replace(verb_rounds()[2], attempt=1)
+    (tmp_path / "r.html").write_text(make_report(INFO, loaded([*verb_rounds(), again], verbs())).html)
+    seen = watched(browser)
+    page = seen.page
+    page.goto(f"{(tmp_path / 'r.html').as_uri()}#attempt=1")
+    page.wait_for_selector("text=does not hold attempt 1")
+    page.get_by_role("button", name="Show what there is").click()
+    choice = page.get_by_label("Attempt")
+    assert choice.locator("option").all_inner_texts() == ["newest of each step", "0"]
+    choice.select_option("0")
+    page.wait_for_function("() => location.hash === '#attempt=0'")
+    page.wait_for_selector("text=Predictions at step 20")
+    seen.check()
+    page.close()
+
+
 def test_a_press_beside_a_menu_closes_it(shown: Watched) -> None:
     page = shown.page
     page.locator("summary", has_text="Columns").click()

@@ -47,16 +47,17 @@ function Actions({ run, source }) {
 
 /** Which sample set and attempt are shown, where there are several. */
 function Sets({ source, overview, attempt, update }) {
-  const sets = source.sets ?? overview.sets;
+  const sets = source.sets ?? overview.sets; // a report may hold fewer than the run
+  const attempts = source.attemptsOf?.(overview.set) ?? overview.attempts;
   return html`
     ${sets.length > 1 && html`<label class="field">Samples
       <select class="select" aria-label="Sample set" value=${overview.set} onChange=${(event) => update({ set: event.target.value, attempt: '', step: '', sample: '', where: [], tag: [] })}>
         ${sets.map((name) => html`<option value=${name} selected=${name === overview.set}>${name}</option>`)}
       </select></label>`}
-    ${overview.attempts.length > 1 && html`<label class="field">Attempt
+    ${overview.attempts.length > 1 && attempts.length > 0 && html`<label class="field">Attempt
       <select class="select" aria-label="Attempt" value=${attempt} onChange=${(event) => update({ attempt: event.target.value, step: '' })}>
         <option value="">newest of each step</option>
-        ${overview.attempts.map((number) => html`<option value=${String(number)} selected=${String(number) === attempt}>${number}</option>`)}
+        ${attempts.map((number) => html`<option value=${String(number)} selected=${String(number) === attempt}>${number}</option>`)}
       </select></label>`}`;
 }
 

@@ -25,7 +25,7 @@ export function RunPage({ source }) {
   useEffect(() => {
     if (model) document.title = `${model.overview.run.name} · Timelapse`;
   }, [model]);
-  if (!model) return html`<main class="page">${error ? html`<${Failure} error=${error} />` : html`<${Loading} />`}</main>`;
+  if (!model) return html`<main class="page">${error ? html`<${Failure} error=${error} isPart=${view.set || view.attempt} update=${update} />` : html`<${Loading} />`}</main>`;
   return html`<main class="page stack">
     <${RunHeader} source=${source} overview=${model.overview} attempt=${view.attempt} update=${update} />
     ${lost && html`<div class="banner warn" role="status"><p><b>Connection lost.</b> ${lost.message} What you see may be old; this page keeps trying.</p></div>`}
@@ -100,6 +100,7 @@ function Loading() {
   </div>`;
 }
 
-function Failure({ error }) {
-  return html`<div class="banner bad" role="alert"><div><p><b>This run cannot be shown.</b> ${error.message}</p>${error.hint && html`<p>${error.hint}</p>`}</div></div>`;
+function Failure({ error, isPart, update }) {
+  return html`<div class="banner bad" role="alert"><div><p><b>This run cannot be shown.</b> ${error.message}</p>${error.hint && html`<p>${error.hint}</p>`}</div>
+    ${isPart && html`<span class="spacer"></span><button type="button" class="button small" onClick=${() => update({ set: '', attempt: '' })}>Show what there is</button>`}</div>`;
 }

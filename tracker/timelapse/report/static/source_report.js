@@ -11,6 +11,7 @@ export function reportSource(data) {
   return {
     notes: data.notes,
     sets: [...new Set(held.map(([set]) => set))],
+    attemptsOf: (wanted) => held.filter(([set, attempt]) => set === wanted && attempt).map(([, attempt]) => Number(attempt)),
     overview: async (chosen) => view(chosen).overview,
     matrix: async (score, chosen) => view(chosen).matrices[score],
     texts: async (lanes, chosen) => ({ lanes: lanes.map((lane) => laneTexts(view(chosen), lane)) }),
