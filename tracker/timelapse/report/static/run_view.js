@@ -77,7 +77,7 @@ function scoreNames({ scores, trends }) {
 function Notes({ source, overview }) {
   const notes = [...(source.notes ?? []), ...overview.problems];
   if (!notes.length) return null;
-  return html`<div class="banner warn">${notes.map((note) => html`<p dir="auto">${note}</p>`)}</div>`;
+  return html`<div class="banner warn"><div>${notes.map((note) => html`<p dir="auto">${note}</p>`)}</div></div>`;
 }
 
 function NoRounds({ run }) {
