@@ -19,6 +19,7 @@ from servers import MlflowServer
 
 from timelapse import Prediction, Round, Sample, SampleSet, TrainingRun, load_predictions, names, start_run
 from timelapse.cli.main import main
+from timelapse.writing.spool import spool_folders
 
 pytestmark = [
     pytest.mark.usefixtures("workplace"),
@@ -97,7 +98,7 @@ def train(proxy: FaultProxy, experiment: str, fault: dict[str, Any], *, heal: bo
         proxy.fault(**fault)
         for step in STEPS[2:4]:
             log_step(run, step)
-        if fault["kind"] != "refuse":  # a closed port does not know who knocked
+        if fault["kind"] != "refuse" and fault.get("path") != names.ROUNDS_FILE:  # nobody knocks there yet
             wait_until(lambda: proxy.failed)
         if heal:
             recover(proxy)
@@ -159,6 +160,22 @@ def test_a_server_that_recovers_after_the_training_gets_everything_from_sync(
     assert_synced(proxy.uri)
 
     assert_all_is_there(mlflow_server, experiment, run_id)
+
+
+def test_rounds_that_a_proxy_does_not_take_in_one_file_are_read_one_by_one(
+    proxy: FaultProxy, mlflow_server: MlflowServer, experiment: str
+) -> None:
+    """As before a server with nginx, whose limit for a request is one megabyte unless somebody raises it."""
+    os.environ.update(dict.fromkeys(PATIENCE, "60"))
+    run_id = train(
+        proxy, experiment, {"kind": "status", "status": 413, "path": names.ROUNDS_FILE}, heal=False
+    )
+
+    assert any(names.ROUNDS_FILE in line for line in proxy.failed)
+    assert_all_is_there(mlflow_server, experiment, run_id)
+    stored = mlflow.MlflowClient(tracking_uri=mlflow_server.uri).get_run(run_id)
+    assert stored.data.tags[names.TAG_STATUS] == "finished"
+    assert list(spool_folders()) == []
 
 
 def test_sync_that_meets_the_fault_too_loses_nothing(

@@ -22,7 +22,7 @@ from timelapse import (
     start_run,
 )
 from timelapse import attempts as asking
-from timelapse.writing import recorder, spool
+from timelapse.writing import compaction, recorder, spool
 from timelapse.writing.artifacts import RunArtifacts
 from timelapse.writing.sync import sync
 
@@ -286,3 +286,36 @@ def test_a_forked_child_keeps_its_prompts_when_its_parent_goes_on(tracking: mlfl
         os.waitpid(child, 0)
         run.log_predictions([{"prompt": "after", "prediction": "x"}], step=2)
     assert sorted(load_predictions(str(run.run_id))["prompt"]) == ["after", "before", "in the child"]
+
+
+def test_a_run_made_just_before_a_kill_is_found_again_behind_a_thousand_experiments(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("TIMELAPSE_OFFLINE", "1")
+        with start_run(experiment="late") as run:
+            run.log_samples(SAMPLES)
+            run.log_round(round_at(1))
+    [folder] = spool.spool_folders()
+    late = tracking.create_experiment("late")
+    made = tracking.create_run(late, tags={names.TAG_TOKEN: spool.read_header(folder).token})
+    monkeypatch.setattr(mlflow.MlflowClient, "search_experiments", lambda *_arguments, **_options: [])
+    assert [outcome.state for outcome in sync(tracking)] == ["sent"]
+    assert [each.info.run_id for each in tracking.search_runs([late])] == [made.info.run_id]
+    assert load_predictions(made.info.run_id)["step"].unique().tolist() == [1]
+
+
+def test_rounds_that_would_not_fit_into_memory_together_are_read_one_by_one(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "MOST_BYTES", 100)
+    with start_run() as run:
+        run.log_samples(SAMPLES)
+        for step in (1, 2):
+            run.log_round(round_at(step))
+    assert any("writing all rounds into one file" in failure for failure in run.fence.failures)
+    stored = tracking.get_run(str(run.run_id))
+    assert stored.data.tags[names.TAG_STATUS] == "finished"
+    files = [item.path for item in tracking.list_artifacts(str(run.run_id), names.ARTIFACT_FOLDER)]
+    assert f"{names.ARTIFACT_FOLDER}/{names.ROUNDS_FILE}" not in files
+    assert load_predictions(str(run.run_id))["step"].unique().tolist() == [1, 2]

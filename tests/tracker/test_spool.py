@@ -185,11 +185,26 @@ def test_the_size_is_bounded_and_the_message_says_what_to_do(
     monkeypatch.setenv("TIMELAPSE_SPOOL_MB", "0.01")
     spool = Spool.create(header())
     first = spool.put("numbers", b"x" * 6000)
-    with pytest.raises(SpoolError, match=r"has reached its limit of 0.01 MB: .*`timelapse sync`"):
+    with pytest.raises(SpoolError, match=r"has reached its limit of 0.01 MB, .*`timelapse sync`"):
         spool.put("numbers", b"x" * 6000)
     spool.discard(first)
     spool.put("numbers", b"x" * 6000)
     spool.close(remove=True)
+
+
+def test_what_a_run_keeps_until_its_end_takes_room_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMELAPSE_SPOOL_MB", "0.01")
+    spool = Spool.create(header())
+    for step in range(3):
+        spool.discard(spool.put("round", b"x" * 3000))
+        spool.stored.mkdir(exist_ok=True)
+        (spool.stored / f"round-{step}.parquet").write_bytes(b"x" * 3000)
+    with pytest.raises(SpoolError, match="and the rounds of runs that go on"):
+        spool.put("round", b"x" * 3000)
+    spool.close(remove=True)
+
+
+def test_a_size_that_is_none_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMELAPSE_SPOOL_MB", "lots")
     with pytest.raises(SpoolError, match="TIMELAPSE_SPOOL_MB='lots' is no size"):
         Spool.create(header())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 TIMEOUT_SECONDS = 10
@@ -59,6 +60,11 @@ def is_refusal(error: BaseException) -> bool:
     if status is not None:
         return 400 <= status < 500 and status not in (408, 429)
     return getattr(error, "error_code", None) in _REFUSALS
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Return whether a file is more than the artifact store, or a proxy before it, takes at once."""
+    return _status(error) == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 def is_outage(error: BaseException) -> bool:

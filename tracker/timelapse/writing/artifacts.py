@@ -7,12 +7,13 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from timelapse import names
 from timelapse.fence import Fence, attempt, describe
+from timelapse.polite import is_too_large
 from timelapse.resting import RestingFiles, listed_digest
 from timelapse.rounds import Round, round_from_table, with_judgements
 from timelapse.scoring.engine import Judges, Question, judge
@@ -164,15 +165,9 @@ class RunArtifacts:
         if not covered and not self._samples:
             return None
         files = [self._send_samples()] if self._samples else []
-        data, error = attempt(lambda: compacted(covered)) if covered else (None, None)
-        self._compacted = data
-        if data is not None:
-            files.append(self._send(names.ROUNDS_FILE, data))
-            onsets, _error = attempt(lambda: main_onsets(data))
-            if onsets is not None:
-                self.health = onset_sentence(onsets) or "no sign of broken generation came to stay"
-        elif error is not None:
-            self._fence.report("writing all rounds into one file", describe(error), "They are read singly.")
+        if covered and (whole := self._send_whole(covered)) is not None:
+            files.append(whole)
+        else:
             covered = []
         self._manifest = with_files(self._manifest, files, covered)
         manifest = manifest_bytes(self._manifest)
@@ -183,6 +178,21 @@ class RunArtifacts:
             listed_digest(self._manifest, names.SAMPLES_FILE),
             listed_digest(self._manifest, names.ROUNDS_FILE),
         )
+
+    def _send_whole(self, covered: Sequence[Path]) -> Path | None:
+        """Send all rounds in one file, and return where a copy lies; None if they have to be read singly."""
+        data, error = attempt(lambda: compacted(covered))
+        path, self._compacted = None, data
+        if data is not None:
+            onsets, _error = attempt(lambda: main_onsets(data))
+            if onsets is not None:
+                self.health = onset_sentence(onsets) or "no sign of broken generation came to stay"
+            path, error = attempt(lambda: self._send(names.ROUNDS_FILE, data))
+            if error is not None and not is_too_large(error):
+                raise error
+        if error is not None:
+            self._fence.report("writing all rounds into one file", describe(error), "They are read singly.")
+        return path
 
     def at_rest(self) -> RunRounds | None:
         """Return what the run holds since it came to rest; None if its rounds are not in one file."""

@@ -57,7 +57,25 @@ def experiment_named(client: MlflowClient, name: str) -> str:
 
 
 def find_created(client: MlflowClient, header: Header) -> str | None:
-    """Return the run that was created for a spool whose process died before it could write down the id."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    found = client.search_runs(experiments, f"tags.`{names.TAG_TOKEN}` = '{header.token}'", max_results=1)
-    return str(found[0].info.run_id) if found else None
+    """Return the run that was created for a spool whose process died before it could write down the id.
+
+    First in the experiment that the header names, then in a thousand others: MLflow's own settings may have
+    chosen one of those.
+    """
+    own = _experiment_of(client, header)
+    others = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
+    for experiments in ([own] if own else [], others):
+        if experiments:
+            mark = f"tags.`{names.TAG_TOKEN}` = '{header.token}'"
+            found = client.search_runs(experiments, mark, max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+    return None
+
+
+def _experiment_of(client: MlflowClient, header: Header) -> str | None:
+    """Return the id of the experiment that a spool's header names, if there is one."""
+    if header.experiment is None:
+        return header.experiment_id
+    found = client.get_experiment_by_name(header.experiment)
+    return str(found.experiment_id) if found is not None else None

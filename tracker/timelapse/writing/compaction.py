@@ -9,6 +9,9 @@ from timelapse.analysis.learning import stored_onsets
 from timelapse.reading.choice import main_set, rounds_by_step
 from timelapse.tables import parquet_bytes
 
+MOST_BYTES = 1 << 30
+"""What all rounds may take in the training's memory for this; a run with more is read round by round."""
+
 _ORDER = [("set", "ascending"), ("step", "ascending"), ("attempt", "ascending")]
 
 
@@ -19,12 +22,18 @@ def compacted(files: Iterable[Path]) -> bytes:
 
     Raises:
         pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: Columns of one name have types that do not fit together.
+        ValueError: They are more than `MOST_BYTES`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    tables = [pq.ParquetFile(file).read(use_threads=False) for file in files]
+    tables, room = [], MOST_BYTES
+    for file in files:
+        tables.append(pq.ParquetFile(file).read(use_threads=False))
+        room -= tables[-1].nbytes
+        if room < 0:
+            raise ValueError(f"they take more than {MOST_BYTES >> 20:,} MiB of memory")
     whole = pa.concat_tables(tables, promote_options="permissive")
     place = pa.array(range(len(whole)), pa.int64())
     order = pc.sort_indices(whole.append_column("#", place), sort_keys=[*_ORDER, ("#", "ascending")])

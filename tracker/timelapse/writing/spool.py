@@ -169,12 +169,13 @@ class Spool:
             OSError: The disk is full, or cannot be written.
         """
         number = self.number()
-        if len(data) > self._room:  # another process may have sent what took the room
+        if len(data) > self._room:  # what took the room may have been sent
             self._room = self._limit - _size(self.folder.parent)
         if len(data) > self._room:
             raise SpoolError(
-                f"the spool {self.folder.parent} has reached its limit of {self._limit / 1e6:g} MB: "
-                "send what waits there with `timelapse sync`, or raise TIMELAPSE_SPOOL_MB"
+                f"the spool {self.folder.parent} has reached its limit of {self._limit / 1e6:g} MB, with "
+                "what waits for MLflow and the rounds of runs that go on: send what waits with `timelapse "
+                "sync`, or raise TIMELAPSE_SPOOL_MB"
             )
         path = _write(self.folder, entry_name(number, kind, data), data)
         self._room -= len(data)
@@ -203,8 +204,7 @@ class Spool:
         """Forget an entry that MLflow holds."""
         if entry.path is not None:
             with contextlib.suppress(OSError):
-                self._room += entry.path.stat().st_size
-                entry.path.unlink()
+                entry.path.unlink()  # its room is found again when there seems to be none
 
     def close(self, *, remove: bool) -> None:
         """Let go of the folder; with `remove` nothing of it is needed any more.
