@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import mlflow
 import pytest
-from browser import accessibility_findings, axe_script, chromium
+from browser import accessibility_findings, axe_script, chromium, until
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from servers import MlflowServer
 
@@ -138,9 +138,10 @@ def test_an_address_with_the_open_tab_can_be_pasted(page: Page, place: Place) ->
     expect(page.locator("#timelapse-panel")).to_be_visible()
     page.goto(place.address(f"/runs/{place.runs[1]}?predictions=1"))
     expect(page.get_by_role("heading", name="second")).to_be_visible()
-    page.wait_for_function(
+    until(
+        page,
         f"document.querySelector('#timelapse-panel iframe').contentWindow.location.href"
-        f".includes('{place.runs[1]}')"
+        f".includes('{place.runs[1]}')",
     )
 
 
@@ -152,9 +153,7 @@ def test_what_the_tab_shows_stands_in_mlflows_address(page: Page, place: Place) 
     page.reload()
     assert panel_address(page).endswith("#vs=off&q=a%26b")
     page.evaluate("location.hash = location.hash.replace(/predictions=.*/, 'predictions=1')")
-    page.wait_for_function(
-        "() => !document.querySelector('#timelapse-panel iframe').contentWindow.location.hash"
-    )
+    until(page, "() => !document.querySelector('#timelapse-panel iframe').contentWindow.location.hash")
     page.frames[1].evaluate("location.hash = 'vs=base'")
     page.wait_for_url("**predictions=vs%3Dbase")
     page.get_by_role("tab", name="Overview").click()
@@ -183,7 +182,7 @@ def test_it_follows_mlflows_theme(page: Page, place: Place) -> None:
     assert panel_address(page).endswith("?theme=dark")
     page.frames[1].evaluate("addEventListener('message', event => { window.told = event.data.theme })")
     page.evaluate("document.body.classList.remove('dark-mode')")
-    page.frames[1].wait_for_function("window.told === 'light'")
+    until(page.frames[1], "window.told === 'light'")
 
 
 def test_our_own_pages_follow_the_theme_that_was_chosen_in_mlflow(page: Page, place: Place) -> None:

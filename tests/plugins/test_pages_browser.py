@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from browser import Watched, accessibility_findings, axe_script, chromium, watched
+from browser import Watched, accessibility_findings, axe_script, chromium, until, watched
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from page_site import Site, page_site
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from timelapse import compare
 from timelapse.analysis.comparison import Comparison
@@ -202,8 +202,8 @@ def test_the_address_holds_the_whole_view(open_page: Opener, site: Site) -> None
     page.get_by_role("combobox", name="Round", exact=True).select_option("last")
     page.get_by_label("Curve").select_option("edit_similarity")
     page.get_by_role("group", name="Horizontal axis").get_by_role("button", name="by epoch").click()
-    page.wait_for_function("() => location.hash.includes('axis=epoch')")
-    page.wait_for_function("() => document.querySelector('main').ariaBusy === 'false'")
+    until(page, "() => location.hash.includes('axis=epoch')")
+    until(page, "() => document.querySelector('main').ariaBusy === 'false'")
     wanted = page.locator("main").inner_text()
     other = open_page("/timelapse/compare").page
     other.goto("about:blank")
@@ -307,7 +307,7 @@ def test_a_pinned_sample_stands_beside_every_run(open_page: Opener, site: Site) 
     expect(head).to_contain_text("Past tense and participle of “forsake”")
     expect(head).to_contain_text("reference: forsook, forsaken")
     expect(page.locator("td.pinned", has_text="forsook, forsaken").first).to_contain_text("step")
-    page.wait_for_function("() => location.hash.includes('pin=')")
+    until(page, "() => location.hash.includes('pin=')")
     page.reload()
     expect(head).to_contain_text("forsake")
 
@@ -371,9 +371,29 @@ def test_form_and_yaml_follow_each_other(open_page: Opener, site: Site) -> None:
         "scorers": ["exact_match", "chrf"],
     }  # fmt: skip
     assert "tracking" not in written
-    page.wait_for_function("() => location.hash.includes('chrf')")
+    until(page, "() => location.hash.includes('chrf')")
     page.reload()
     expect(page.locator('[id="field-predictions.step_interval"]')).to_have_value("50")
+
+
+def test_an_answer_that_comes_late_takes_no_change_back(open_page: Opener, site: Site) -> None:
+    page = open_page("/timelapse/config").page
+    expect(page.get_by_text("nothing is wrong")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/config/check*", lambda route: held.append(route))
+    for field, text in (("model.revision", "main"), ("training.learning_rate", "0.001")):
+        page.locator(f'[id="field-{field}"]').fill(text)
+        page.locator(f'[id="field-{field}"]').press("Tab")
+        while not held:  # the first change is being checked while the second is made
+            page.wait_for_timeout(50)
+    with page.expect_response("**/config/check*"):
+        held[0].continue_()
+    page.locator('[id="field-training.weight_decay"]').fill("0.1")
+    page.locator('[id="field-training.weight_decay"]').press("Tab")
+    written = yaml.safe_load(editor(page).input_value())
+    assert written["model"]["revision"] == "main"
+    assert (written["training"]["learning_rate"], written["training"]["weight_decay"]) == (0.001, 0.1)
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_plan_cost_and_commands(browser: Browser, site: Site) -> None:
@@ -457,7 +477,7 @@ ALL_PAGES = {
 
 
 def settle(page: Page) -> None:
-    page.wait_for_function("() => document.querySelector('main')?.ariaBusy === 'false'")
+    until(page, "() => document.querySelector('main')?.ariaBusy === 'false'")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -487,7 +507,7 @@ def test_the_theme_is_that_of_the_address_or_of_the_window_around(open_page: Ope
     background = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(background) == "rgb(17, 23, 28)"
     page.evaluate("window.postMessage({theme: 'light'}, '*')")
-    page.wait_for_function(f"() => {background} === 'rgb(255, 255, 255)'")
+    until(page, f"() => {background} === 'rgb(255, 255, 255)'")
 
 
 def test_texts_are_shown_and_never_run(open_page: Opener, site: Site) -> None:

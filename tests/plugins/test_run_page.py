@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pytest
-from browser import axe_script, chromium
+from browser import axe_script, chromium, until
 from browsers import Answer, Watched, served, watched
 from hostile import PAYLOADS, SCRIPTS
 
@@ -257,7 +257,7 @@ def test_no_tag_and_no_column_is_too_rare_to_filter_by(browser: Browser, tmp_pat
     page.locator("summary", has_text="Columns").click()
     page.get_by_label("Only rows whose id is").fill("u37")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelectorAll('.window .tr').length === 1")
+    until(page, "() => document.querySelectorAll('.window .tr').length === 1")
     assert page.locator(".window .tr .index").inner_text() == "37"
     seen.check()
     page.close()
@@ -274,7 +274,7 @@ def test_a_report_offers_the_attempts_that_it_holds(browser: Browser, tmp_path: 
     choice = page.get_by_label("Attempt")
     assert choice.locator("option").all_inner_texts() == ["newest of each step", "0"]
     choice.select_option("0")
-    page.wait_for_function("() => location.hash === '#attempt=0'")
+    until(page, "() => location.hash === '#attempt=0'")
     page.wait_for_selector("text=Predictions at step 20")
     seen.check()
     page.close()
@@ -329,7 +329,7 @@ def test_a_cell_is_told_though_the_table_does_not_show_its_row(browser: Browser,
     seen = watched(browser)
     seen.page.goto(f"{report}#filter=forgotten&sample=3&step=10")
     seen.page.wait_for_selector("text=Sample 3 over training")
-    seen.page.wait_for_function("document.getElementById('cell').innerText.endsWith('RuntimeError: boom')")
+    until(seen.page, "document.getElementById('cell').innerText.endsWith('RuntimeError: boom')")
     seen.check()
     seen.page.close()
 

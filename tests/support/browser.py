@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -64,6 +65,18 @@ class Watched:
         assert not self.foreign
         assert self.page.evaluate("window.violations ?? []") == []
         assert self.page.evaluate("window.canary") is None
+
+
+def until(frame: Page | Frame, expression: str) -> None:
+    """Wait until an expression of JavaScript is true.
+
+    Playwright's own `wait_for_function` evaluates its text in the page again and again, which the policy of
+    our pages forbids: it only works where the expression is true at once.
+    """
+    deadline = time.monotonic() + SECONDS / 1000
+    while not frame.evaluate(expression):
+        assert time.monotonic() < deadline, f"it does not become true: {expression}"
+        frame.wait_for_timeout(50)
 
 
 @contextmanager

@@ -34,11 +34,11 @@ function Config() {
   const schema = useLoaded(() => get('config/schema'), 'schema');
   const guesses = Object.fromEntries(Object.entries(GUESSES).map(([name, [usual]]) => [name, state[name] || usual]));
   const query = { config: useSettled(state.config, 350), ...guesses };
-  const check = useLoaded(() => get('config/check', query), JSON.stringify(query));
-  const values = useValues(check.data, update);
+  const check = useLoaded(() => get('config/check', query).then((found) => ({ ...found, text: query.config })), JSON.stringify(query));
+  const values = useValues(check.data, state.config, update);
   const problems = check.data?.problems ?? [];
   const parts = useMemo(() => (schema.data ? sections(schema.data) : []), [schema.data]);
-  const isCurrent = query.config === state.config && !check.isLoading;
+  const isCurrent = check.data?.text === state.config && !check.isLoading;
   return html`<main class="page stack config" aria-busy=${String(check.isLoading)}>
     <header class="row"><div>
       <${Crumbs} steps=${[['MLflow', inWorkspace(`${prefix}/#/`)]]}/><div class="row"><h1>Configuration</h1><${Verdict} ...${{ problems, isCurrent, check }} /></div></div>
@@ -60,14 +60,17 @@ function Config() {
   </main>`;
 }
 
-/** The data of the form: what the server read in the YAML; a change in a field writes the YAML anew. */
-function useValues(checked, update) {
+/**
+ * The data of the form: what the server read in the YAML; a change in a field writes the YAML anew. What it read in an
+ * earlier text is nothing: it would take back what has been changed since.
+ */
+function useValues(checked, text, update) {
   const [current, setCurrent] = useState(null);
   const latest = useRef(null);
   const set = (values) => { latest.current = values; setCurrent(values); };
   useEffect(() => {
-    if (checked?.values) set(checked.values);
-  }, [checked]);
+    if (checked?.values && checked.text === text) set(checked.values);
+  }, [checked, text]);
   const change = useCallback((path, value) => {
     set(withValue(latest.current, path, value));
     update({ config: toYaml(latest.current) });
@@ -76,7 +79,7 @@ function useValues(checked, update) {
 }
 
 function Verdict({ problems, isCurrent, check }) {
-  const [kind, text] = !check.data || !isCurrent ? ['', 'checking…'] : problems.length ? ['bad', plural(problems.length, 'problem')] : ['good', 'nothing is wrong'];
+  const [kind, text] = !isCurrent ? ['', 'checking…'] : problems.length ? ['bad', plural(problems.length, 'problem')] : ['good', 'nothing is wrong'];
   return html`<span class=${`badge ${kind}`} role="status">${text}</span>`;
 }
 
