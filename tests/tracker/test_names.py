@@ -22,10 +22,12 @@ def test_names_are_those_of_the_documentation() -> None:
     assert metric("exact_match", "probe") == "predictions/probe/exact_match"
 
 
-@given(st.text(max_size=8) | st.text("/. a@", max_size=8))
-def test_mlflow_takes_every_name_that_was_made_plain(name: str) -> None:
+@given(st.text(max_size=8) | st.text("/. a@", max_size=8), st.sampled_from([1, 100]))
+def test_mlflow_takes_every_name_that_was_made_plain(name: str, times: int) -> None:
     from mlflow.utils import validation
 
+    name *= times
+    assert len(plain(name)) <= 250
     validation._validate_metric_name(plain(name))
     validation._validate_param_name(plain(name))
     validation._validate_tag_name(plain(name))
@@ -33,7 +35,9 @@ def test_mlflow_takes_every_name_that_was_made_plain(name: str) -> None:
 
 
 def test_a_text_never_takes_the_place_of_a_file_of_ours() -> None:
-    for name in ("manifest.json", "round-00000001.parquet", "scores-0123.parquet", "", "a/b", "x" * 300):
+    for name in ("manifest.json", "round-00000001.parquet", "scores-0123.parquet"):
+        assert not is_free(name)
+    for name in ("", "..", "a/b", "x" * 300):
         assert not is_free(name)
     assert is_free("config.yaml")
     assert is_free("notes.parquet")

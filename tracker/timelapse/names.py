@@ -101,16 +101,18 @@ def plain(name: str) -> str:
     """Return a name as MLflow takes it for a metric, a parameter or a tag.
 
     Other characters become `_`, and so does a `/` that is not between two parts; a long name is cut at 250.
+    No character is added, so that it stays that long.
     """
     cut = re.sub(r"[^\w./ :-]", "_", name)[:250]
-    return re.sub(r"(?<![^/])(?=/|\.{1,2}(/|$))|^(?=\.\.)|/$", "_", cut) or "_"
+    return re.sub(r"(?<![^/])(/|\.(?=\.?(/|$)))|^\.(?=\.)|/$", "_", cut) or "_"
 
 
 def is_free(file: str) -> bool:
     """Return whether a text may be stored under a name: one that every disk takes, and none of our own."""
     ours = (MANIFEST_FILE, SAMPLES_FILE, ROUNDS_FILE, LATEST_FILE, REPORT_FILE)
     return (
-        PurePath(file).name == file != ""
+        PurePath(file).name == file
+        and file not in ("", "..")
         and len(file.encode(errors="replace")) <= 200
         and not (file in ours or re.fullmatch(r"(round|scores)-.*\.parquet", file))
     )
