@@ -10,6 +10,8 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from timelapse import (
     Prediction,
@@ -22,6 +24,7 @@ from timelapse import (
     start_run,
 )
 from timelapse import attempts as asking
+from timelapse.run import TrainingRun
 from timelapse.writing import compaction, recorder, spool
 from timelapse.writing.artifacts import RunArtifacts
 from timelapse.writing.sync import sync
@@ -303,6 +306,50 @@ def test_a_run_made_just_before_a_kill_is_found_again_behind_a_thousand_experime
     assert [outcome.state for outcome in sync(tracking)] == ["sent"]
     assert [each.info.run_id for each in tracking.search_runs([late])] == [made.info.run_id]
     assert load_predictions(made.info.run_id)["step"].unique().tolist() == [1]
+
+
+def test_a_run_does_not_say_for_ever_that_rounds_wait_which_were_sent_after_all(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses a round at first; its end has to go before it, and then it takes the round, too."""
+    put_round, end_before_rounds = RunArtifacts.put_round, TrainingRun._end_before_rounds
+    refuses = [True]
+
+    def put(artifacts: RunArtifacts, *arguments: Any) -> Round:
+        if refuses:
+            raise MlflowException("not yet", PERMISSION_DENIED)
+        return put_round(artifacts, *arguments)
+
+    def end(run: TrainingRun, patience: float, longest: float) -> bool:
+        refuses.clear()
+        return end_before_rounds(run, patience, longest)
+
+    monkeypatch.setattr(RunArtifacts, "put_round", put)
+    monkeypatch.setattr(TrainingRun, "_end_before_rounds", end)
+    with start_run() as run:
+        run.log_samples(SAMPLES)
+        run.log_round(round_at(1))
+    assert refuses == []
+    stored = tracking.get_run(str(run.run_id))
+    assert (stored.info.status, stored.data.tags[names.TAG_STATUS]) == ("FINISHED", "finished")
+
+
+def test_a_run_whose_end_alone_waited_is_as_good_as_any_other_after_a_sync(
+    tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_arguments: Any, **_settings: Any) -> None:
+        raise MlflowException("MLflow is being updated", PERMISSION_DENIED)
+
+    with monkeypatch.context() as meanwhile, start_run() as run:
+        run.log_samples(SAMPLES)
+        run.log_round(round_at(1))
+        assert run.flush()
+        for request in ("log_batch", "set_terminated", "log_artifact", "set_tag"):
+            meanwhile.setattr(mlflow.MlflowClient, request, away)
+        run.finish()
+    assert [outcome.state for outcome in sync(tracking)] == ["sent"]
+    stored = tracking.get_run(str(run.run_id))
+    assert (stored.info.status, stored.data.tags[names.TAG_STATUS]) == ("FINISHED", "finished")
 
 
 def test_rounds_that_would_not_fit_into_memory_together_are_read_one_by_one(

@@ -436,7 +436,11 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
         what = f"{rounds} rounds wait" if rounds else "not everything could be sent"
         self._tag({names.TAG_STATUS: f"degraded: {what}: {self._recorder.why()}"})
-        return self._recorder.settle(patience, rest=False, end_now=True, longest=longest)
+        done = self._recorder.settle(patience, rest=False, end_now=True, longest=longest)
+        if done and rounds and self._recorder.header.final:  # none of them waits any more
+            self._tag({names.TAG_STATUS: self._recorder.header.final})
+            done = self._recorder.settle(min(patience, 1.0), rest=False, longest=longest)
+        return done
 
     def _say_what_waits(self) -> None:
         waiting = self._recorder.waiting()
