@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from timelapse.errors import SpoolError
+from timelapse.writing import spool as spool_module
 from timelapse.writing.entries import DamagedEntryError, entry_at, pack, pack_table, unpack, unpack_table
 from timelapse.writing.spool import Header, Spool, read_header, spool_folders
 
@@ -202,6 +203,32 @@ def test_what_a_run_keeps_until_its_end_takes_room_too(root: Path, monkeypatch: 
     with pytest.raises(SpoolError, match="and the rounds of runs that go on"):
         spool.put("round", b"x" * 3000)
     spool.close(remove=True)
+
+
+def test_a_full_spool_is_not_counted_anew_at_every_step_of_a_training(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold thousands of files, and `put` is called in the training's thread."""
+    monkeypatch.setenv("TIMELAPSE_SPOOL_MB", "0.01")
+    other = Spool.create(header())
+    (other.folder / "big").write_bytes(bytes(10_000))
+    made = Spool.create(header())
+    counted, real = list[Path](), spool_module._size
+
+    def size(folder: Path) -> int:
+        counted.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(spool_module, "_size", size)
+    for _ in range(10):
+        with pytest.raises(SpoolError, match="has reached its limit"):
+            made.put("numbers", b"{}")
+    assert counted == []
+    other.close(remove=True)
+    made.put("round", b"x")
+    assert len(counted) == 1, "a round looks"
+    made.put("numbers", b"{}")
+    made.close(remove=True)
 
 
 def test_a_size_that_is_none_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

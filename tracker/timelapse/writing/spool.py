@@ -31,6 +31,8 @@ _NEW = f".{HEADER_FILE}{UNFINISHED}"
 _GONE = ".gone"
 _NAME = re.compile(r"\d{8}-\d{6}-.+")
 DEFAULT_LIMIT_MB = 4096
+LOOK_SECONDS = 10.0
+"""How often at most a full spool is counted anew for numbers, which come at every step of a training."""
 
 
 def spool_root() -> Path:
@@ -115,7 +117,7 @@ class Spool:
         """Held while somebody sends entries."""
         self._guard = threading.RLock()  # a signal handler of ours may log, too
         self._next = 1 + max((entry.number for entry in self.entries()), default=0)
-        self._room = limit - _size(folder.parent)
+        self._look()
 
     @classmethod
     def create(cls, header: Header, root: Path | None = None, limit: int | None = None) -> Spool:
@@ -169,8 +171,8 @@ class Spool:
             OSError: The disk is full, or cannot be written.
         """
         number = self.number()
-        if len(data) > self._room:  # what took the room may have been sent
-            self._room = self._limit - _size(self.folder.parent)
+        if len(data) > self._room and (kind != "numbers" or time.monotonic() >= self._look_at):
+            self._look()  # what took the room may have been sent
         if len(data) > self._room:
             raise SpoolError(
                 f"the spool {self.folder.parent} has reached its limit of {self._limit / 1e6:g} MB, with "
@@ -204,7 +206,8 @@ class Spool:
         """Forget an entry that MLflow holds."""
         if entry.path is not None:
             with contextlib.suppress(OSError):
-                entry.path.unlink()  # its room is found again when there seems to be none
+                entry.path.unlink()
+                self._look_at = 0.0  # its room is found when there seems to be none
 
     def close(self, *, remove: bool) -> None:
         """Let go of the folder; with `remove` nothing of it is needed any more.
@@ -217,6 +220,11 @@ class Spool:
             return
         with contextlib.suppress(RuntimeError):  # the interpreter ends
             threading.Thread(target=self._let_go, args=(remove,), daemon=True).start()
+
+    def _look(self) -> None:
+        """Find out how much room there is: whatever lies under the root takes some."""
+        self._room = self._limit - _size(self.folder.parent)
+        self._look_at = time.monotonic() + LOOK_SECONDS
 
     def _let_go(self, remove: bool) -> None:
         with self.in_use:
