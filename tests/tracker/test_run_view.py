@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored_runs import make_samples
 
-from timelapse import Prediction, Round
+from timelapse import Prediction, Round, SampleSet
 from timelapse.analysis.learning import Right, learning
 from timelapse.errors import RunError
 from timelapse.reading.loader import RunRounds
@@ -235,12 +235,12 @@ def test_no_speed_is_told_that_no_number_can_hold() -> None:
 def test_tags_that_came_with_the_answers_are_tags() -> None:
     """`log_predictions` keeps a column of lists as it is: slices know it as tags, and so must the chips."""
     stored = [round_table(Round(step, (answer(0, "a"), answer(1, "b")))) for step in (0, 5)]
-    kinds = pa.list_(pa.string())
+    own, kinds = ["known"], pa.list_(pa.string())
+    samples = SampleSet((dataclasses.replace(SAMPLES[0], tags=tuple(own)), *tuple(SAMPLES)[1:]))
     first = stored[0].append_column("tags", pa.array([["old"], ["easy"]], kinds))
-    second = stored[1].append_column("tags", pa.array([["hard", "de", "hard"], None], kinds))
-    shown = RunView(RunRounds(pa.concat_tables([first, second]), samples_table([SAMPLES], {})))
+    second = stored[1].append_column("tags", pa.array([["hard", *own, "de", "hard"], None], kinds))
+    shown = RunView(RunRounds(pa.concat_tables([first, second]), samples_table([samples], {})))
     infos = shown.overview(INFO).samples
-    own = list(SAMPLES[0].tags)
     assert [each.tags for each in infos[:2]] == [[*own, "hard", "de"], [*SAMPLES[1].tags, "easy"]]
     assert all("tags" not in each.metadata for each in infos)
     assert shown.timeline(IDS[0]).sample["tags"] == [*own, "hard", "de"]

@@ -59,7 +59,8 @@ class RunView:
         known = [row["sample_id"] for row in self._samples]
         self.grid: Grid = arrange(loaded.rounds, known, self.set_name, self.attempt)
         for row in self._samples:
-            row["tags"] = [*(row["tags"] or ()), *self._logged_tags.get(row["sample_id"], ())]
+            tags = [*(row["tags"] or ()), *self._logged_tags.get(row["sample_id"], ())]
+            row["tags"] = list(dict.fromkeys(tags))
 
     @property
     def samples(self) -> Sequence[Mapping[str, Any]]:
@@ -304,7 +305,7 @@ class RunView:
         if _TAGS not in rows.column_names or not is_texts(rows.schema.field(_TAGS).type):
             return {}
         pairs = zip(rows.column("sample_id").to_pylist(), rows.column(_TAGS).to_pylist(), strict=True)
-        return {sample_id: list(dict.fromkeys(filter(None, tags))) for sample_id, tags in pairs if tags}
+        return {sample_id: list(filter(None, tags)) for sample_id, tags in pairs if tags}
 
     def _settled_since(self) -> int | None:
         """Return the step since which no text changed until the last round."""
