@@ -352,6 +352,16 @@ def test_a_run_whose_end_alone_waited_is_as_good_as_any_other_after_a_sync(
     assert (stored.info.status, stored.data.tags[names.TAG_STATUS]) == ("FINISHED", "finished")
 
 
+def test_a_sync_that_can_send_nothing_more_leaves_the_run_degraded(tracking: mlflow.MlflowClient) -> None:
+    with start_run() as run:
+        run.log_samples(SAMPLES)
+        run.log_text("never taken", "a\0b")
+    before = tracking.get_run(str(run.run_id)).data.tags[names.TAG_STATUS]
+    assert before.startswith("degraded: not everything could be sent: ")
+    assert [outcome.state for outcome in sync(tracking)] == ["damaged"]
+    assert tracking.get_run(str(run.run_id)).data.tags[names.TAG_STATUS] == before
+
+
 def test_rounds_that_would_not_fit_into_memory_together_are_read_one_by_one(
     tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

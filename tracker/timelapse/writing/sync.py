@@ -153,7 +153,7 @@ def _send(spool: Spool, client: MlflowClient, patience: float, *, reopened: bool
     waiting = [entry for entry in uploader.waiting() if entry not in uploader.left]
     sent = [entry for entry in entries if entry.kind == "round" and entry not in uploader.waiting()]
     lost = [str(entry.path) for entry in uploader.left] + [str(path) for path in spool.unfinished()]
-    if done:
+    if done and (sent or before.final is None or not uploader.left):
         with polite_requests():
             _leave_word(spool, client, len(sent), taken=taken)
     trouble = uploader.trouble()
