@@ -62,6 +62,16 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
+def test_a_misspelt_key_is_told_beside_an_error(folder: Path) -> None:
+    """Whoever mends the error would train without the value that was meant."""
+    predictions = "predictions: {max_new_tokens: none, sets: {probe: {basline: true}}}\n"
+    result = run("check", write(folder, SOUND + "  learning_rte: 0.5\n" + predictions), exit_code=2)
+    first, second, error = result.stderr.splitlines()
+    assert first.startswith("Note: training.learning_rte is not known")
+    assert second.startswith("Note: predictions.sets.probe.basline is not known")
+    assert error.startswith("Error: config.yaml:9: predictions.max_new_tokens: ")
+
+
 def test_a_sound_configuration_says_what_it_holds(folder: Path) -> None:
     result = run("check", write(folder, SOUND))
     assert result.stdout.splitlines() == [

@@ -74,13 +74,17 @@ class CommandGroup(click.Group):
 
 
 class Program(CommandGroup):
-    """The outermost group: turns our errors into one line and the exit code 2."""
+    """The outermost group: turns our errors into their notes, one line, and the exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except TimelapseError as error:
+            from timelapse.cli.terminal import visible
+
+            for note in getattr(error, "__notes__", ()):
+                click.echo(visible(note, one_line=True), err=True)
             raise _Failure(str(error)) from error
 
 

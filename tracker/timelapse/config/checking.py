@@ -64,7 +64,8 @@ def check_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
         overrides: `a.b=c`, as `load_config` takes them.
 
     Raises:
-        ConfigError: Something is wrong. One line a problem, with file, line and field.
+        ConfigError: Something is wrong. One line a problem, with file, line and field; notes are its
+            `__notes__`.
     """
     reading = read_config(path, overrides)
     found = Findings(reading, list(reading.problems), list(reading.notes))
@@ -82,7 +83,7 @@ def check_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
         samples = _check_sets(found, predictions, train, held_out)
     course = _course(found, reading.config, train, held_out) if reading.config and train else None
     if found.problems or course is None or reading.config is None or train is None:
-        raise reading.error(sorted(dict.fromkeys(found.problems), key=_line(reading)))
+        raise reading.error(sorted(dict.fromkeys(found.problems), key=_line(reading)), found.notes)
     return Checked(
         reading.config,
         reading,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from timelapse.config.lora import Lifted, lift_lora
 from timelapse.config.model import Config
-from timelapse.config.notes import notes_on
+from timelapse.config.notes import unknown_keys, values_without_effect
 from timelapse.config.problems import Problem, describe, problems_of
 from timelapse.config.redact import redact
 from timelapse.config.yamlfile import Document, dump, parse_value, read_document
@@ -55,7 +55,7 @@ class Reading:
     problems: tuple[Problem, ...]
     """What is wrong with its fields."""
     notes: tuple[str, ...]
-    """What the user should know, one sentence each."""
+    """What the user should know, one sentence each; what has no effect only where nothing is wrong."""
     document: Document
     """Where everything stands."""
     changed: tuple[FieldPath, ...]
@@ -68,9 +68,12 @@ class Reading:
         line = self.document.line(problem.path)
         return f"{self.path}:{line}: {problem}" if line else f"{self.path}: {problem}"
 
-    def error(self, problems: Iterable[Problem]) -> ConfigError:
-        """Return the error that lists problems, each with its place."""
-        return ConfigError("\n".join(map(self.located, problems)))
+    def error(self, problems: Iterable[Problem], notes: Iterable[str] = ()) -> ConfigError:
+        """Return the error that lists problems, each with its place; notes are its `__notes__`."""
+        error = ConfigError("\n".join(map(self.located, problems)))
+        for note in notes:
+            error.add_note(f"Note: {note}")
+        return error
 
     @contextmanager
     def locating(self) -> Iterator[None]:
@@ -96,7 +99,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     """
     reading = read_config(path, overrides)
     if reading.config is None:
-        raise reading.error(reading.problems)
+        raise reading.error(reading.problems, reading.notes)
     return LoadedConfig(reading.config, reading.notes, reading.path)
 
 
@@ -130,8 +133,8 @@ def reading_of(
     except ValidationError as error:
         problems += [_as_written(problem, lifted) for problem in describe(error)]
     sound = None if problems else config
-    notes = (*lifted.notes, *(notes_on(sound) if sound else ()))
-    return Reading(path, lifted.data, sound, tuple(problems), notes, document, tuple(changed))
+    notes = [*lifted.notes, *unknown_keys(lifted.data), *(values_without_effect(sound) if sound else ())]
+    return Reading(path, lifted.data, sound, tuple(problems), tuple(notes), document, tuple(changed))
 
 
 def resolved(config: Config) -> dict[str, Any]:
