@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 import pytest
 import torch
-from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from peft import AdaptionPromptConfig, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from tiny import make_llama, make_samples, make_tokenizer, training_set
 from transformers import Trainer, TrainingArguments
 
@@ -32,6 +32,7 @@ def adapted(form: str, seed: int = 1) -> Any:
         ),
         "prompt": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
         "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+        "adaption": AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=2, adapter_layers=1),
     }[form]
     model = get_peft_model(make_llama(), config)
     if form in ("prompt", "prefix"):
@@ -119,8 +120,9 @@ def irregular(model: Any) -> Any:
         (merged, r"merged into the base's weights. Call unmerge_adapter\(\)"),
         (unfrozen, r"1 weights of the base are trained, too \(base_model.model.model.norm.weight\)"),
         (irregular, "some layers of the adapters are switched off"),
+        (lambda _model: adapted("adaption"), "does not tell an adaption prompt's weights from the base's"),
     ],
-    ids=["no-peft", "bias", "merged", "unfrozen", "irregular"],
+    ids=["no-peft", "bias", "merged", "unfrozen", "irregular", "adaption"],
 )
 def test_a_base_that_is_no_longer_there_is_refused(spoil: Any, reason: str) -> None:
     model = spoil(adapted("lora"))

@@ -64,6 +64,11 @@ def check_base_model(model: Any) -> None:
             "predictions.base_model: the model has no adapters of peft's that could be switched off. Its "
             "base is what answers at step 0: set baseline: true instead."
         )
+    if model.active_peft_config.is_adaption_prompt:
+        raise BaseModelError(
+            "predictions.base_model: peft does not tell an adaption prompt's weights from the base's. Remove "
+            "it: a new adaption prompt changes no answer, so the base is what answers at step 0."
+        )
     if not model.active_peft_config.is_prompt_learning:
         _check_layers(model)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
