@@ -82,6 +82,8 @@ def test_a_sound_configuration_says_what_it_holds(folder: Path) -> None:
     assert result.stderr == ""
     off = run("check", "config.yaml", "--set", "predictions.enabled=false", "--set", "training.max_steps=3")
     assert off.stdout.endswith("3 steps in 0.75 epochs. No predictions.\n")
+    one = run("check", "config.yaml", "--set", "predictions.sample_count=1", "--set", "training.max_steps=1")
+    assert "; 1 step in 0.25 epochs. 1 sample, rounds" in one.stdout
 
 
 def test_everything_that_is_wrong_is_listed_at_once_in_the_order_of_the_file(folder: Path) -> None:

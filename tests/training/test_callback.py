@@ -256,7 +256,7 @@ def test_samples_come_from_a_file_and_bad_lines_are_named(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Timelapse:")]
     assert len(lines) == 2
     assert all(run.info.run_id in line and f"timelapse show {run.info.run_id[:8]}" in line for line in lines)
-    assert "1 samples, rounds at the start, after each epoch, at the end" in lines[0]
+    assert "1 sample, rounds at the start, after each epoch, at the end" in lines[0]
     assert "3 rounds in run" in lines[1]
     cost = r"rounds took [\d.]+ s of \d+ s \(\d+%\), work beside the answers [\d.]+ s \([\d.]+%\)"
     assert re.search(cost, lines[1])

@@ -80,7 +80,8 @@ class Session:
         with self.fence.guard("storing the samples", TRAINING_GOES_ON), self._beside():
             self._log_samples(self.samples)
             of_set = f" of set '{self.samples.name}'" if self.samples.name != DEFAULT_SET else ""
-            say(f"{len(self.samples)} samples{of_set}, {plan} -> {self.run.where()}")
+            count = f"{len(self.samples)} sample{'s' * (len(self.samples) != 1)}"
+            say(f"{count}{of_set}, {plan} -> {self.run.where()}")
 
     def make_round(self, model: Any, trigger: Trigger, *, step: int, epoch: float | None) -> None:
         """Let the model answer, and store the round; a budget may leave samples or the whole round out."""

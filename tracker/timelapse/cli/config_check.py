@@ -53,9 +53,13 @@ def _summary(checked: Checked) -> str:
 
     course, predictions = checked.course, checked.config.predictions
     training = (
-        f"{checked.train_rows:,} rows to train on, {checked.eval_rows:,} to evaluate on; "
-        f"{course.max_steps:,} steps in {course.epochs:.4g} epochs."
+        f"{_counted(checked.train_rows, 'row')} to train on, {checked.eval_rows:,} to evaluate on; "
+        f"{_counted(course.max_steps, 'step')} in {course.epochs:.4g} epoch{'s' * (course.epochs != 1)}."
     )
     if not predictions.enabled:
         return f"{training} No predictions."
-    return f"{training} {checked.samples} samples, {Schedule.of(predictions).describe()}."
+    return f"{training} {_counted(checked.samples, 'sample')}, {Schedule.of(predictions).describe()}."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
