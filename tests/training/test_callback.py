@@ -10,6 +10,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+import torch
 from tiny import QUESTIONS, greedy_oracle, make_llama, make_samples, make_tokenizer
 from trainers import make_trainer, only_run
 from transformers import (
@@ -314,6 +315,29 @@ def test_training_twice_keeps_both_attempts(tracking: mlflow.MlflowClient, tmp_p
     assert found == sorted(
         [f"round-{step:08d}.parquet" for step in steps] + [f"round-{step:08d}-a1.parquet" for step in steps]
     )
+
+
+def test_a_training_that_finds_its_batch_size_is_one_run(
+    tracking: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    callback = PredictionsCallback(
+        make_samples(), max_new_tokens=2, sample_frequency="steps", step_interval=2
+    )
+    trainer = make_trainer(tmp_path, callback, num_train_epochs=1, auto_find_batch_size=True)
+    step, calls = trainer.training_step, iter(range(100))
+
+    def too_much(*args: Any, **settings: Any) -> Any:
+        if next(calls) == 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. ")
+        return step(*args, **settings)
+
+    trainer.training_step = too_much  # type: ignore[method-assign]
+    trainer.train()
+    run = only_run(tracking)
+    assert (run.info.status, run.data.tags[names.TAG_STATUS]) == ("FINISHED", "finished")
+    frame = load_predictions(run.info.run_id, attempts="all")
+    made = frame.groupby("attempt")["step"].unique().map(sorted).to_dict()
+    assert made == {0: [0, 2], 1: list(range(0, trainer.state.global_step + 1, 2))}
 
 
 def test_two_callbacks_in_a_trainer_need_one_run(tracking: mlflow.MlflowClient, tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         """Whether we opened the run, and so end it."""
         return self._recorder.header.owned
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has been finished or let go of."""
+        return self._ended
+
     def log_samples(
         self,
         samples: SampleSet,

@@ -329,7 +329,12 @@ class PredictionsCallback(TrainerCallback):
         return Budget() if scored else budget_of(chosen.config)
 
     def _open_run(self, args: TrainingArguments, state: TrainerState) -> TrainingRun:
-        """Open the run: that of the checkpoint from which training goes on, unless another is given."""
+        """Open the run: that of the checkpoint from which training goes on, unless another is given.
+
+        With `auto_find_batch_size` the trainer begins again after it ran out of memory: in the same run.
+        """
+        if args.auto_find_batch_size and self._sessions and not self._sessions[0].run.ended:
+            return self._sessions[0].run
         resumed = marked_run(checkpoint_folder(args, state)) if state.global_step else None
         target = replace(self._target, resumed_id=resumed)
         return open_run(target, activate=False, judges=self._judges)
