@@ -12,7 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from projects import VERBS, make_project, questions
-from tiny import make_tokenizer
+from tiny import make_llama, make_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from timelapse import load_predictions, names
 from timelapse.cli.main import main
@@ -20,6 +21,7 @@ from timelapse.config.model import Config
 from timelapse.errors import ConfigError, TimelapseWarning
 from timelapse.formats.loading import read_examples
 from timelapse.samples import Sample
+from timelapse_training import gguf
 from timelapse_training.data import TrainingData, choose_sets, split_off
 from timelapse_training.gguf import Conversion
 from timelapse_training.loading import training_rows
@@ -273,6 +275,20 @@ def test_repeats_that_are_not_drawn_are_told() -> None:
     assert len(warned) == 1
     assert sets is not None
     assert [sample.reference for sample in sets["main"]] == ["0", "1", "2"]
+
+
+def test_a_conversion_that_another_process_has_overtaken_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rank of a training converts; a model left over in the cache would fill the disk."""
+    monkeypatch.setattr(gguf, "_parse_once", lambda: None)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_a, **_k: make_llama())
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_a, **_k: make_tokenizer())
+    target = tmp_path / "cache" / "model-0"
+    for _rank in range(2):
+        gguf.convert(tmp_path, "model.gguf", target)
+    assert list(target.parent.iterdir()) == [target]
+    assert {file.name for file in target.iterdir()} >= {"model.safetensors", "tokenizer.json"}
 
 
 def test_a_gguf_file_that_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

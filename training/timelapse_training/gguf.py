@@ -58,12 +58,16 @@ def convert(folder: Path, file: str, target: Path) -> None:
         folder, gguf_file=file, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    aside = target.with_name(f".{target.name}.{id(model):x}.part")
-    model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    if target.is_dir():  # another process was faster
-        return
-    aside.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        aside = Path(scratch) / target.name
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        try:
+            aside.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster: each rank of a training converts
+                raise
 
 
 def _parse_once() -> None:
