@@ -36,8 +36,8 @@ def main() -> None:
     answers = timelapse.load_predictions("last")
     print(f"\n{rates(answers).to_string(float_format='{:.2f}'.format)}\n")
     print_answers(answers, SHOWN)
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Open MLflow on it:\n")
-    print(f"  cd {folder} && {Path(sys.executable).with_name('mlflow')} ui\n")
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Open it in the browser, inside MLflow:\n")
+    print(f"  cd {folder} && {Path(sys.executable).with_name('timelapse')} ui\n")
 
 
 def train(folder: Path) -> None:

@@ -40,8 +40,8 @@ def main() -> None:
 
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     print(f"\nDone in {time.monotonic() - started:.0f} s, with at most {peak:.1f} GiB of memory.")
-    print("\nOpen MLflow on it:\n")
-    print(f"  cd {folder} && {Path(sys.executable).with_name('mlflow')} ui\n")
+    print("\nOpen it in the browser, inside MLflow:\n")
+    print(f"  cd {folder} && {timelapse} ui\n")
     print(f"Read every answer in Python ({sys.executable}), in that folder:\n")
     print('  import timelapse; df = timelapse.load_predictions("last")\n')
 

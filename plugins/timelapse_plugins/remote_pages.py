@@ -11,6 +11,7 @@ from starlette.routing import Mount, Route
 
 from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
+from timelapse.polite import silence_of
 from timelapse_plugins.doors import OpenDoors
 from timelapse_plugins.inner import MAX_BODY
 from timelapse_plugins.inner_http import OverHttp
@@ -70,7 +71,8 @@ def check_server(uri: str) -> None:
         to = answer.headers.get("location", "another address")
         raise RunError(f"{place} sends us to {to}: give that address to --tracking-uri if you trust it.")
     if answer.status != 200:
-        said = answer.body[:300].decode(errors="replace").strip()
+        said = answer.body.decode(errors="replace").strip()
+        said = f"{silence}. Is it running?" if (silence := silence_of(said)) else said[:300]
         raise RunError(f"{place} is no MLflow server that answers ({answer.status}): {said}")
 
 

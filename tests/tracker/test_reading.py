@@ -338,3 +338,21 @@ def test_columns_of_the_users_survive_even_where_their_types_differ(own_place: A
     assert loaded.rounds.column("temperature").to_pylist() == [None] * 3 + [1.0] * 3 + [0.5] * 3
     assert loaded.rounds.column("mood").to_pylist() == [None] * 3 + ["calm"] * 3 + ["7"] * 3
     assert loaded.problems == ("column 'mood' has types that do not fit together: read as text",)
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("127.0.0.1:5000", r"does not say how to get there: write http://127\.0\.0\.1:5000"),
+        ("htp://127.0.0.1:5000", r"MLflow knows no place such as 'htp://127\.0\.0\.1:5000'\. Give http://"),
+        (
+            "http://ada:secret@127.0.0.1:9",
+            r":9 does not answer: Connection refused\. Is it running, at",
+        ),
+    ],
+)
+def test_a_wrong_tracking_uri_is_told_in_words(uri: str, told: str) -> None:
+    with pytest.raises(RunError, match=told) as error:
+        load_predictions("last", tracking_uri=uri)
+    assert "secret" not in str(error.value)
+    assert "HTTPConnectionPool" not in str(error.value)

@@ -143,6 +143,9 @@ def test_an_unknown_key_lists_those_that_there_are_what_differs_first() -> None:
         match=r"No run has params\.lrr\. Did you mean 'lr'\? The runs have: params\.lr, params\.a\.$",
     ):
         group_values(runs, "params.lrr")
+    logged = [({"timelapse.lr": "1"}, {}), ({"timelapse.lr": "2"}, {})]  # as `run.log_params` names them
+    with pytest.raises(RunError, match=r"No run has params\.zzz\. The runs have: params\.lr\.$"):
+        group_values(logged, "params.zzz")
     with pytest.raises(RunError, match=r"No run has tags\.zzz\. The runs have: tags\.team\.$"):
         group_values(runs, "tags.zzz")
     with pytest.raises(

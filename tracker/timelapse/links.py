@@ -16,18 +16,19 @@ def run_link(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     place = f"#/experiments/{experiment_id}/runs/{run_id}"
     if tracking_uri.startswith(("http://", "https://")):
         return f"{without_credentials(tracking_uri).rstrip('/')}/{place}"
-    store = (
-        "" if is_default_place(tracking_uri) else f" --backend-store-uri {without_credentials(tracking_uri)}"
-    )
-    return f"http://127.0.0.1:5000/{place} (served by: mlflow ui{store})"
+    return f"http://127.0.0.1:5000/{place} (served by: timelapse ui{_place_option(tracking_uri)})"
 
 
 def show_command(tracking_uri: str, run_id: str) -> str:
     """Return the command that shows a run in the terminal, typed in the folder of the training."""
-    command = f"timelapse show {run_id[:8]}"
+    return f"timelapse show {run_id[:8]}{_place_option(tracking_uri)}"
+
+
+def _place_option(tracking_uri: str) -> str:
+    """Return the option that a command needs in order to find a store, if it would not by itself."""
     if is_default_place(tracking_uri) or tracking_uri == _URI_OF_THE_SHELL:
-        return command
-    return f"{command} --tracking-uri {without_credentials(tracking_uri)}"
+        return ""
+    return f" --tracking-uri {without_credentials(tracking_uri)}"
 
 
 def is_default_place(tracking_uri: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -76,6 +77,12 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
     return getattr(error, "error_code", None) in _OUTAGES
+
+
+def silence_of(text: str) -> str | None:
+    """Return why nobody answers (`Connection refused`), out of the long story that clients make of it."""
+    found = re.search(r"\[Errno -?\d+\] ([\w ]+)", text)
+    return found[1] if found else None
 
 
 def _status(error: BaseException) -> int | None:

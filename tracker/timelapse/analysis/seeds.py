@@ -18,7 +18,7 @@ ALPHA = 0.05
 
 _NO_SPREAD = 1e-9  # equal numbers may deviate from their mean by a rounding error
 _LISTED = 40
-_NOBODYS = ("mlflow.", "timelapse.")  # tags that no person wrote
+_NOBODYS = ("mlflow.", "timelapse.")  # names that no person wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +193,10 @@ def group_values(runs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], ke
 
 def _unknown(kind: str, name: str, known: Sequence[Mapping[str, str]]) -> str:
     """Return what there is instead, first what differs between the runs."""
-    names = {one for each in known for one in each if not one.startswith(_NOBODYS)}
-    there = sorted(names, key=lambda one: (len({each.get(one) for each in known}) < 2, one))
+    ours = PARAM_PREFIX if kind == "params" else ""  # `params.lr` finds `timelapse.lr`
+    shown = [{one.removeprefix(ours): value for one, value in each.items()} for each in known]
+    names = {one for each in shown for one in each if not one.startswith(_NOBODYS)}
+    there = sorted(names, key=lambda one: (len({each.get(one) for each in shown}) < 2, one))
     more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
     words = ", ".join(f"{kind}.{one}" for one in there[:_LISTED]) + more if there else "none"
     return f"No run has {kind}.{name}.{nearest(name, there)} The runs have: {words}."

@@ -13,7 +13,7 @@ from timelapse import names
 from timelapse.config.redact import without_credentials
 from timelapse.errors import RunError
 from timelapse.fence import attempt, describe
-from timelapse.polite import is_refusal, polite_requests
+from timelapse.polite import is_refusal, polite_requests, silence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,7 +121,9 @@ def connect(tracking_uri: str | None = None) -> MlflowClient:
     """
     import mlflow
 
-    uri = tracking_uri or mlflow.get_tracking_uri()
+    uri = str(tracking_uri or mlflow.get_tracking_uri())
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri):
+        raise RunError(f"'{uri}' does not say how to get there: write http://{uri}, or https://.")
     file = unquote(uri.removeprefix("sqlite:///").partition("?")[0])
     if uri.startswith("sqlite:///") and file and not Path(file).exists():
         raise RunError(
@@ -137,9 +139,24 @@ def ask(tracking_uri: str, call: Callable[[], T]) -> T:
         answer, error = attempt(call)
     if error is None:
         return answer  # type: ignore[return-value]  # no error: the answer is a T
-    verb = "refuses" if is_refusal(error) else "does not answer"
-    place, reason = without_credentials(tracking_uri), without_credentials(describe(error))
-    raise RunError(f"MLflow at {place} {verb}: {reason}") from error
+    raise RunError(_failure(without_credentials(tracking_uri), error)) from error
+
+
+def _failure(place: str, error: BaseException) -> str:
+    """Return what is wrong with a tracking URI, or with what answers there."""
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+
+    if isinstance(
+        error, UnsupportedModelRegistryStoreURIException
+    ):  # MLflow's word for whatever it does not know
+        expected = "http://HOST:PORT, https://…, or a database such as sqlite:///mlflow.db"
+        return f"MLflow knows no place such as '{place}'. Give {expected}."
+    reason = without_credentials(describe(error))
+    if is_refusal(error):
+        return f"MLflow at {place} refuses: {reason}"
+    if silence := silence_of(reason):
+        reason = f"{silence}. Is it running, at that address? `timelapse doctor` looks closer."
+    return f"MLflow at {place} does not answer: {reason}"
 
 
 def experiment_names(client: MlflowClient) -> dict[str, str]:
