@@ -95,6 +95,18 @@ def number(text: str) -> float:
     return float(found[0].replace("−", "-").replace("±", ""))
 
 
+def test_two_rounds_of_one_run_are_no_two_runs(open_page: Opener, site: Site) -> None:
+    run = site.trainings["lora-r16"]
+    page = open_page(f"/timelapse/compare?run={run}@first&run={run}@last").page
+    expect(page.locator("h1")).to_have_text("2 rounds of lora-r16, 32 shared samples")
+    assert len(scoreboard(page)) == 2
+    drawn = page.get_by_role("region", name="Over training").locator(".legend li")
+    expect(drawn).to_have_count(2)
+    expect(drawn.last).to_contain_text("lora-r16")
+    assert "@" not in drawn.last.inner_text()
+    assert page.get_by_role("combobox", name="Round", exact=True).count() == 0
+
+
 def test_the_scoreboard_says_what_the_library_says(
     open_page: Opener, site: Site, expected: Comparison
 ) -> None:

@@ -8,7 +8,8 @@ import { Choice, Dot, Segment } from './shared_views.js';
 const HEIGHT = 220;
 const wholeStep = (value) => (Number.isInteger(value) ? count(value) : ''); // there is no step 2.5
 
-export function Curves({ data, state, update }) {
+export function Curves({ data: compared, state, update }) {
+  const data = useMemo(() => ({ ...compared, runs: lines(compared.runs) }), [compared]);
   const names = [...new Set(data.runs.flatMap((run) => Object.keys(run.trends)))];
   const name = names.includes(state.curve) ? state.curve : data.score && names.includes(data.score) ? data.score : names[0];
   const byEpoch = state.axis === 'epoch' && data.runs.every((run) => run.epochs.every((each) => each !== null));
@@ -24,20 +25,27 @@ export function Curves({ data, state, update }) {
       <span class="spacer"></span>
       <ul class="legend" aria-label=${`Values at ${byEpoch ? 'epoch' : 'step'} ${number(x[at])}`}>
         <li class="muted number">${byEpoch ? 'epoch' : 'step'} ${byEpoch ? number(x[at]) : count(x[at])}</li>
-        ${data.runs.map((run, place) => html`<li><${Dot} at=${place}/> ${run.label} <b class="number">${number(series[place].values[at])}</b></li>`)}
+        ${data.runs.map((run, place) => html`<li><${Dot} at=${run.at}/> ${run.label} <b class="number">${number(series[place].values[at])}</b></li>`)}
       </ul></header>
     <div class="body"><${Chart} x=${x} series=${series} scales=${scales} height=${HEIGHT} cursor=${at} onPick=${setPicked}
       xLabel=${byEpoch ? (value) => epoch(value) : wholeStep} yLabel=${(value) => number(value)} label=${summary(data, name, byEpoch)}/></div>
   </section>`;
 }
 
+/** The runs that are drawn: one once, by its name, however many of its rounds are compared. `at`: its first place. */
+function lines(runs) {
+  const same = (one) => runs.filter((other) => other.run.run_id === one.run.run_id);
+  return runs.map((run, at) => ({ ...run, at, label: same(run).length > 1 ? run.run.name : run.label }))
+    .filter(({ at }) => same(runs[at])[0] === runs[at]);
+}
+
 /** `{x, series}`: the places of all runs' rounds, and a curve a run with nothing where it has no round. */
 function curves(data, name, byEpoch) {
   const places = data.runs.map((run) => (byEpoch ? run.epochs : run.steps));
   const x = [...new Set(places.flat())].sort((one, other) => one - other);
-  const series = data.runs.map((run, at) => {
-    const values = new Map(places[at].map((place, round) => [place, run.trends[name]?.[round] ?? null]));
-    return { name: run.label, token: seriesToken(at), scale: name, values: x.map((place) => values.get(place) ?? null) };
+  const series = data.runs.map((run, line) => {
+    const values = new Map(places[line].map((place, round) => [place, run.trends[name]?.[round] ?? null]));
+    return { name: run.label, token: seriesToken(run.at), scale: name, values: x.map((place) => values.get(place) ?? null) };
   });
   return { x, series };
 }

@@ -10,7 +10,7 @@ import { inWorkspace } from '../report/workspace.js';
 
 export function Header(page) {
   const { state, data, prefix } = page;
-  const shown = data ? `${plural(data.runs.length, 'run')}, ${plural(data.shared, 'shared sample')}` : 'Compare predictions';
+  const shown = data ? `${compared(data.runs)}, ${plural(data.shared, 'shared sample')}` : 'Compare predictions';
   return html`<header class="stack head">
     <div class="row top">
       <div>
@@ -28,6 +28,12 @@ export function Header(page) {
   </header>`;
 }
 
+/** `3 runs`; rounds of one run are no runs. */
+function compared(runs) {
+  const isOne = runs.length > 1 && runs.every((each) => each.run.run_id === runs[0].run.run_id);
+  return isOne ? `${plural(runs.length, 'round')} of ${runs[0].run.name}` : plural(runs.length, 'run');
+}
+
 function crumbs(data, prefix) {
   if (!data) return [['MLflow', inWorkspace(`${prefix}/#/`)]];
   const { experiment, experiment_id: id } = data.runs[data.against].run;
@@ -35,8 +41,9 @@ function crumbs(data, prefix) {
   return [[experiment, inWorkspace(`${prefix}/#/experiments/${id}/runs`)], ['Runs with predictions', runs]];
 }
 
-/** Best, last, first, or a step that all runs have. */
+/** Best, last, first, or a step that all runs have; nothing where each run names a round of its own. */
 function RoundChoice({ state, update, data }) {
+  if (data && state.run.length && state.run.every((selector) => selector.includes('@'))) return null;
   const steps = data ? data.runs[0].steps.filter((step) => data.runs.every((each) => each.steps.includes(step))) : [];
   const epochs = new Map(data?.runs[0].steps.map((step, at) => [step, epoch(data.runs[0].epochs[at])]));
   const named = [['best', 'best of each run'], ['last', 'last of each run'], ['first', 'first of each run']];
