@@ -212,10 +212,6 @@ def main() -> None:
         else:
             server = MlflowServer(folder, *artifacts, "--app-name", "timelapse", backend=uri)
             address = stack.enter_context(server).uri
-        if pages(address, run_id, options.times)["page"] > PAGE_LIMIT:
-            failures.append(f"a page of 50 rows takes more than {PAGE_LIMIT} times runs/get")
-        if options.seconds:
-            failures += viewers(server, address, run_id, options.seconds)[:5]
         if not options.api_only:
             other = folder / "bare"
             other.mkdir()
@@ -223,8 +219,16 @@ def main() -> None:
             bare = stack.enter_context(
                 MlflowServer(other, *artifacts, backend=f"sqlite:///{other}/server.db")
             )
+            print("MLflow's own endpoints through the wrapper / without it, both servers fresh:")
             if wrapped(address, bare.uri, run_id, options.times) > WRAPPED_LIMIT:
                 failures.append(f"MLflow's own endpoints take more than {WRAPPED_LIMIT} times as long")
+        if pages(address, run_id, options.times)["page"] > PAGE_LIMIT:
+            failures.append(f"a page of 50 rows takes more than {PAGE_LIMIT} times runs/get")
+        if options.seconds:
+            failures += viewers(server, address, run_id, options.seconds)[:5]
+        if options.seconds and not options.api_only:
+            print("The same, one of them just having had those viewers and holding the run in memory:")
+            wrapped(address, bare.uri, run_id, options.times)
     for failure in failures:
         print(f"Failed: {failure}", file=sys.stderr)
     sys.exit(bool(failures))
