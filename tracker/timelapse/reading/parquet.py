@@ -166,15 +166,14 @@ def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
     if table.schema.equals(schema):
         return table
-    extra = [field for field in table.schema if field.name not in schema.names]
+    present, expected = dict(zip(table.column_names, table.columns, strict=True)), set(schema.names)
     columns = [
-        _typed(table.column(field.name), field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
+        _typed(present[field.name], field.type) if field.name in present else pa.nulls(len(table), field.type)
         for field in schema
     ]
-    columns += [table.column(field.name) for field in extra]
-    return pa.Table.from_arrays(columns, schema=pa.schema([*schema, *extra]))
+    extra = [field for field in table.schema if field.name not in expected]
+    columns += [present[field.name] for field in extra]
+    return pa.Table.from_arrays(columns, schema=pa.schema([*schema, *extra]) if extra else schema)
 
 
 def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

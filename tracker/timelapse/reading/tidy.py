@@ -157,6 +157,9 @@ def _places(rounds: pa.Table, samples: pa.Table) -> pa.ChunkedArray:
     """Return the place of each row's sample in the table of samples; null where that does not have it."""
     import pyarrow.compute as pc
 
+    name = _only_set(samples)
+    if name is not None and name == _only_set(rounds):  # the same as below, faster
+        return pc.index_in(rounds.column("sample_id"), value_set=samples.column("sample_id"))
     known, asked = (
         pc.binary_join_element_wise(
             pc.fill_null(table.column("set"), DEFAULT_SET), table.column("sample_id"), "/"
@@ -164,6 +167,14 @@ def _places(rounds: pa.Table, samples: pa.Table) -> pa.ChunkedArray:
         for table in (samples, rounds)
     )
     return pc.index_in(asked, value_set=known)
+
+
+def _only_set(table: pa.Table) -> str | None:
+    """Return the name of the set that all rows belong to; None if there are several, or no rows."""
+    import pyarrow.compute as pc
+
+    names = pc.unique(table.column("set")).to_pylist()
+    return (names[0] or DEFAULT_SET) if len(names) == 1 else None
 
 
 def _order(rounds: pa.Table, places: pa.ChunkedArray) -> np.ndarray | None:
