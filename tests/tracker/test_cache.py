@@ -8,9 +8,9 @@ from typing import Any
 
 import mlflow
 import pytest
-import requests
 from servers import MlflowServer
 from stored_runs import finished_files, make_round, make_samples, put_files, round_files, store_run
+from urllib3 import HTTPConnectionPool
 
 from timelapse import TimelapseWarning, load_predictions, names
 from timelapse.errors import ConfigError
@@ -36,15 +36,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def requested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that were really asked for, in order."""
     seen: list[str] = []
-    send = requests.Session.send
+    send = HTTPConnectionPool.urlopen
 
-    def noted(session: requests.Session, request: Any, **settings: Any) -> Any:
-        seen.append(
-            request.url.partition("/api/")[2].partition("?")[0].rpartition("/artifacts/timelapse/")[2]
-        )
-        return send(session, request, **settings)
+    def noted(pool: HTTPConnectionPool, method: str, url: str, *more: Any, **settings: Any) -> Any:
+        seen.append(url.partition("/api/")[2].partition("?")[0].rpartition("/artifacts/timelapse/")[2])
+        return send(pool, method, url, *more, **settings)
 
-    monkeypatch.setattr(requests.Session, "send", noted)
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", noted)
     return seen
 
 

@@ -10,6 +10,7 @@ import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from timelapse.polite import polite_requests
+from timelapse.reading.artifacts import Threads
 from timelapse.reading.downloads import DirectDownloads
 
 if TYPE_CHECKING:
@@ -139,3 +140,27 @@ def test_credentials_that_sign_every_request_are_left_to_mlflow(
 
     assert fetched(answers.uri, "a.parquet", "b.parquet") == [None, None]
     assert answers.asked == []
+
+
+def test_a_server_behind_a_proxy_is_left_to_mlflow(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", answers.uri)
+    assert fetched("http://mlflow.example", "a.parquet") == [None]
+    assert answers.asked == []
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert fetched(answers.uri, "a.parquet") == [b"PAR1"]
+
+
+def test_only_so_many_files_are_begun_before_the_oldest_is_there() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(20):
+            taken.append(item)
+            yield item
+
+    with Threads(4) as threads:
+        results = threads.each(lambda item: item * 2, items(), ahead=5)
+        assert next(results) == 0
+        assert taken == list(range(6))
+        assert list(results) == list(range(2, 40, 2))

@@ -17,16 +17,30 @@ if TYPE_CHECKING:
     from timelapse.samples import Sample, SampleSet
 
 
+_DIVERSE = frozenset(
+    ("prediction", "scores", "mean_logprob", "least_confident_logprob", "reference_nll")
+)  # columns whose values are mostly different
+_SCORE_NAMES = "scores.key_value.key"
+
+
 def parquet_bytes(table: pa.Table, *, repetitive: bool = False) -> bytes:
     """Return a table as one Parquet file, compressed with zstd.
 
     Without dictionaries and statistics a file of 100 rows is smaller, and made in a quarter of the time;
-    where values are `repetitive` (all rounds of a run in one table), dictionaries pay.
+    where values are `repetitive` (all rounds of a run in one table), dictionaries pay, but for the answers
+    and numbers that are mostly different: these are smaller without, and decoded in two thirds of the time.
     """
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=repetitive, write_statistics=repetitive)
+    dictionaries = [*(name for name in table.column_names if name not in _DIVERSE), _SCORE_NAMES]
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        use_dictionary=dictionaries if repetitive else False,
+        write_statistics=repetitive,
+    )
     return buffer.getvalue()
 
 

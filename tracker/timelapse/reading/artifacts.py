@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -52,7 +53,7 @@ class Threads(AbstractContextManager["Threads"]):
 
     def all(self, calls: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], dict[str, BaseException]]:
         """Make calls at the same time; return the results and the errors, by name, in order."""
-        waiting = {name: self._submit(attempt, call) for name, call in calls.items()}
+        waiting = {name: self.begin(attempt, call) for name, call in calls.items()}
         results, errors = {}, {}
         for name, future in waiting.items():
             result, error = future.result()
@@ -62,12 +63,21 @@ class Threads(AbstractContextManager["Threads"]):
                 errors[name] = error
         return results, errors
 
-    def each(self, call: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-        """Make a call for each item at the same time; yield the results in order, raise the first error."""
-        for future in [self._submit(call, item) for item in items]:
-            yield future.result()
+    def each(self, call: Callable[[S], T], items: Iterable[S], *, ahead: int) -> Iterator[T]:
+        """Make a call for each item at the same time; yield the results in order, raise the first error.
 
-    def _submit(self, call: Callable[[S], T], item: S) -> Future[T]:
+        `ahead`: how many items are taken before the oldest one's result is asked for.
+        """
+        waiting: deque[Future[T]] = deque()
+        for item in items:
+            waiting.append(self.begin(call, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def begin(self, call: Callable[[S], T], item: S) -> Future[T]:
+        """Begin a call in one of the threads."""
         return self._pool.submit(copy_context().run, call, item)  # each thread has our request settings
 
 
@@ -114,8 +124,15 @@ class RunArtifacts:
         """The run's tags, as they were when the run was found."""
         self.shared = shared
         """What this run has in common with others."""
-        self._run, self._cache = run, cache
-        self._tracking_uri = client.tracking_uri
+        self.run = run
+        """The run, as it was found."""
+        self._cache, self._tracking_uri = cache, client.tracking_uri
+        self._coming: dict[str, Future[bytes]] = {}
+
+    def expect(self, file: str, sha256: str, downloads: Threads) -> None:
+        """Begin to fetch a file with this SHA-256, unless the cache has it: `verified` waits for it."""
+        if self._is_cached and not self._cache.has(sha256):
+            self._coming[sha256] = downloads.begin(partial(self._fetched, file), sha256)
 
     def sizes(self) -> dict[str, int | None]:
         """Ask which files there are; return their sizes in bytes (None if the store does not say).
@@ -155,9 +172,13 @@ class RunArtifacts:
         """
 
         def fetch() -> bytes:
-            return with_digest(self.current(file), sha256)
+            coming = self._coming.pop(sha256, None)
+            return coming.result() if coming else self._fetched(file, sha256)
 
         return self._cached(sha256, fetch, decode)
+
+    def _fetched(self, file: str, sha256: str) -> bytes:
+        return with_digest(self.current(file), sha256)
 
     def immutable(self, file: str, size: int | None, decode: Callable[[bytes], T]) -> T:
         """Return a file, decoded, that is never written over; cached by its run, name and size.
@@ -171,7 +192,7 @@ class RunArtifacts:
 
         if size is None:
             return decode(fetch())
-        place = [without_credentials(self._tracking_uri), self._run.info.run_id, file, size]
+        place = [without_credentials(self._tracking_uri), self.run.info.run_id, file, size]
         return self._cached(hashlib.sha256(json.dumps(place).encode()).hexdigest(), fetch, decode)
 
     def once(self, sha256: str, call: Callable[[], T]) -> T:
@@ -180,7 +201,7 @@ class RunArtifacts:
 
     def _cached(self, key: str, fetch: Callable[[], bytes], decode: Callable[[bytes], T]) -> T:
         """Decode what the cache has, else what is fetched, which is cached only if it can be decoded."""
-        if urlsplit(self._run.info.artifact_uri or "").scheme in ("", "file"):  # nothing to gain
+        if not self._is_cached:
             return decode(fetch())
         content = self._cache.get(key)
         is_new = content is None
@@ -193,11 +214,16 @@ class RunArtifacts:
         return decoded
 
     @cached_property
+    def _is_cached(self) -> bool:
+        """Whether files are cached: there is nothing to gain from a copy of what lies on this machine."""
+        return urlsplit(self.run.info.artifact_uri or "").scheme not in ("", "file")
+
+    @cached_property
     def _store(self) -> ArtifactRepository:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
         from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
 
         place = add_databricks_profile_info_to_artifact_uri(  # type: ignore[no-untyped-call]
-            self._run.info.artifact_uri, self._tracking_uri
+            self.run.info.artifact_uri, self._tracking_uri
         )
         return get_artifact_repository(place, tracking_uri=self._tracking_uri)

@@ -73,6 +73,10 @@ class Cache:
                 limit = 0
         return cls(folder, limit)
 
+    def has(self, key: str) -> bool:
+        """Return whether there is something under a key; whether it is whole, `get` will see."""
+        return self.limit > 0 and (self.folder / key).exists()
+
     def get(self, key: str) -> bytes | None:
         """Return the content under a key, or None if there is none that is whole."""
         if not self.limit:

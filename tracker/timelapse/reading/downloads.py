@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import base64
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import requests
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
     from mlflow.utils.rest_utils import MlflowHostCreds
-
-
-_CHUNK = 1 << 20
-"""How many bytes are read at a time; by default requests reads 10 kB, which costs more than the network."""
+    from urllib3 import HTTPConnectionPool
 
 
 class DirectDownloads:
@@ -33,24 +30,32 @@ class DirectDownloads:
         self._tracking_uri, self._connections = tracking_uri, connections
         self._guard = threading.Lock()
         self._session: requests.Session | None = None
-        self._settings: dict[str, Any] = {}
+        self._pool: HTTPConnectionPool | None = None
+        self._headers: dict[str, str] = {}
         self._tried = False
 
     def get(self, store: ArtifactRepository, path: str) -> bytes | None:
         """Return a file of a store; None if it is not for us, or the answer is anything but the file."""
-        import requests
-        from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+        from http import HTTPStatus
 
-        if not self._serves(store) or (session := self._opened()) is None:
+        from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+        from urllib3.exceptions import HTTPError
+
+        if not self._serves(store) or (pool := self._opened()) is None:
             return None
+        timeout = MLFLOW_HTTP_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
         try:
-            request = session.prepare_request(requests.Request("GET", f"{store.artifact_uri}/{path}"))
-            timeout = MLFLOW_HTTP_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
-            with session.send(request, timeout=timeout, allow_redirects=False, **self._settings) as answer:
-                is_file = answer.status_code == requests.codes.ok
-                return b"".join(answer.iter_content(_CHUNK)) if is_file else None
-        except requests.RequestException:
+            answer = pool.urlopen(
+                "GET",
+                f"{urlsplit(store.artifact_uri).path}/{path}",
+                headers=self._headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+            )
+        except HTTPError:
             return None
+        return answer.data if answer.status == HTTPStatus.OK else None
 
     def close(self) -> None:
         """Close the connections."""
@@ -65,15 +70,16 @@ class DirectDownloads:
             return False
         return urlsplit(store.artifact_uri)[:2] == urlsplit(self._tracking_uri)[:2]
 
-    def _opened(self) -> requests.Session | None:
-        """Return the session; None if the credentials are of a kind that signs each request by itself."""
+    def _opened(self) -> HTTPConnectionPool | None:
+        """Return the connections; None if they need a proxy, or each request a signature of its own."""
         with self._guard:
             if not self._tried:
                 self._tried = True
                 self._open()
-        return self._session
+        return self._pool
 
     def _open(self) -> None:
+        """Let requests work out what it does for each file anew: headers, certificates, proxies, `.netrc`."""
         import requests
         from mlflow.utils.credentials import get_default_host_creds
         from requests.adapters import HTTPAdapter
@@ -82,14 +88,20 @@ class DirectDownloads:
         if credentials.aws_sigv4 or credentials.auth:
             return
         session = requests.Session()
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=self._connections))
-        session.headers.update(_headers(credentials))
-        # As `Session.request` does each time: proxies and certificates from the environment.
         settings = session.merge_environment_settings(
             self._tracking_uri, {}, True, credentials.verify, credentials.client_cert_path
         )
-        self._session, self._settings = session, dict(settings)
+        if requests.utils.select_proxy(self._tracking_uri, settings["proxies"]):
+            return
+        session.headers.update(_headers(credentials))
+        request = session.prepare_request(requests.Request("GET", self._tracking_uri))
+        adapter = HTTPAdapter(pool_maxsize=self._connections)
+        session.mount(self._tracking_uri, adapter)
+        self._headers = cast("dict[str, str]", dict(request.headers))
+        self._pool = adapter.get_connection_with_tls_context(
+            request, settings["verify"], cert=settings["cert"]
+        )
+        self._session = session
 
 
 def _headers(credentials: MlflowHostCreds) -> dict[str, str]:

@@ -14,10 +14,10 @@ from timelapse.fence import attempt
 from timelapse.hints import nearest
 from timelapse.polite import polite_requests
 from timelapse.reading import choice
-from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
+from timelapse.reading.artifacts import COMPUTING, RunArtifacts, Shared, Threads
 from timelapse.reading.cache import Cache
 from timelapse.reading.judged import JUDGED
-from timelapse.reading.loader import read_run
+from timelapse.reading.loader import expect_run, read_run
 from timelapse.reading.memory import system_memory
 from timelapse.reading.parquet import stacked
 from timelapse.reading.runs import connect, find_runs
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 Rounds = Literal["all", "last", "best"] | int | Sequence[int]
 
-RUNS_AT_A_TIME = 4
-"""How many runs are read at the same time: each holds all its rounds until the wanted ones are chosen."""
+RUNS_AHEAD = 12
+"""How many runs are begun before the oldest one is read: their files come meanwhile, and are held."""
+FILES_AHEAD = 4
+"""How many of these files are fetched at the same time: with more, the first one would come later."""
 
 _RETRIES = 1
 
@@ -97,14 +99,19 @@ def gather(
         polite_requests(retries=_RETRIES),
         Shared(client.tracking_uri) as shared,
         Threads() as downloads,
-        Threads(RUNS_AT_A_TIME) as readers,
+        Threads(FILES_AHEAD) as ahead,
+        Threads(COMPUTING) as readers,
     ):
 
-        def read(run: Run) -> _RunRows:
+        def begun(run: Run) -> RunArtifacts:
             artifacts = RunArtifacts(client, run, cache, shared)
-            return wanted.read(run, artifacts, downloads, told=runs is not None)
+            expect_run(artifacts, ahead)
+            return artifacts
 
-        gathered = wanted.united(list(readers.each(read, found)))
+        def read(artifacts: RunArtifacts) -> _RunRows:
+            return wanted.read(artifacts, downloads, told=runs is not None)
+
+        gathered = wanted.united(list(readers.each(read, map(begun, found), ahead=RUNS_AHEAD)))
     cache.close()
     return gathered
 
@@ -118,8 +125,9 @@ class _Wanted:
     score: str | None
     attempts: str
 
-    def read(self, run: Run, artifacts: RunArtifacts, downloads: Threads, *, told: bool) -> _RunRows:
+    def read(self, artifacts: RunArtifacts, downloads: Threads, *, told: bool) -> _RunRows:
         """Return a run's rows; `told`: the run was named, so that it should hold some."""
+        run = artifacts.run
         loaded = read_run(artifacts, downloads, skip=self._skipped())
         label = f"run {run.info.run_id[:8]} ({run.info.run_name})"
         problems = [f"{label}: {text}" for text in loaded.problems]

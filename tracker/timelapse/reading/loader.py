@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timelapse import names
-from timelapse.fence import describe
+from timelapse.fence import attempt, describe
 from timelapse.polite import polite_requests
 from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
 from timelapse.reading.bounds import shortened
@@ -60,6 +60,13 @@ def load_rounds(client: MlflowClient, run_id: str) -> RunRounds:
     return loaded
 
 
+def expect_run(artifacts: RunArtifacts, ahead: Threads) -> None:
+    """Begin to fetch the rounds of a run at rest, which `read_run` will soon want."""
+    resting = RestingFiles.parse(artifacts.tags.get(names.TAG_MANIFEST, ""))
+    if resting is not None and resting.rounds is not None:
+        artifacts.expect(names.ROUNDS_FILE, resting.rounds, ahead)
+
+
 def read_run(
     artifacts: RunFiles, downloads: Threads, skip: Collection[str] = (), *, conditions: bool = False
 ) -> RunRounds:
@@ -94,15 +101,13 @@ def _at_rest(
     rounds = resting.rounds or listed_digest(manifest, names.ROUNDS_FILE)
     if samples is None or rounds is None:
         return None
-    tables, errors = downloads.all(
-        {
-            "samples": partial(_samples, artifacts, samples),
-            "rounds": partial(artifacts.verified, names.ROUNDS_FILE, rounds, _decoder(artifacts, skip)),
-        }
-    )
-    if errors:
+    coming = downloads.begin(partial(_samples, artifacts), samples)
+    # In this thread, and not in one that downloads: at each change of threads Python's lock is waited for.
+    decode = partial(artifacts.verified, names.ROUNDS_FILE, rounds, _decoder(artifacts, skip))
+    tables, error = attempt(lambda: (decode(), coming.result()))
+    if tables is None or error is not None:
         return None
-    return RunRounds(tables["rounds"], tables["samples"], manifest=manifest)
+    return RunRounds(*tables, manifest=manifest)
 
 
 def _in_motion(artifacts: RunFiles, downloads: Threads, skip: Collection[str]) -> RunRounds:
