@@ -48,19 +48,24 @@ faults = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 
 
 @pytest.fixture
-def proxy(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A server with a proxy before it, whose silence counts as a failure after a second."""
-    for name in PATIENCE:
-        monkeypatch.setenv(name, "1")
-    with FaultProxy(mlflow_server.uri) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def experiment(mlflow_server: MlflowServer) -> str:
     name = f"faults {uuid.uuid4().hex[:8]}"
     mlflow.MlflowClient(tracking_uri=mlflow_server.uri).create_experiment(name)
     return name
+
+
+@pytest.fixture
+def proxy(
+    mlflow_server: MlflowServer, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    """A server with a proxy before it, whose silence counts as a failure after a second.
+
+    The experiment is there before: making it twice, where a busy server took longer, would be an error.
+    """
+    for name in PATIENCE:
+        monkeypatch.setenv(name, "1")
+    with FaultProxy(mlflow_server.uri) as proxy:
+        yield proxy
 
 
 def recover(proxy: FaultProxy) -> None:

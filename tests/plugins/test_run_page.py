@@ -337,12 +337,13 @@ def test_a_cell_is_told_though_the_table_does_not_show_its_row(browser: Browser,
 def test_a_timeline_shows_every_round(shown: Watched) -> None:
     page = shown.page
     page.get_by_label("Show sample 4 over training").click()
+    page.wait_for_selector(".rounds > li:nth-child(3)[aria-current=step]")
     lines = page.locator(".rounds > li")
     assert lines.count() == 3
-    assert lines.nth(1).locator("ins").first.inner_text() == '\n  "past": 1\n'
-    assert "expected a string" in lines.nth(1).inner_text()
-    assert "same" in lines.nth(2).inner_text()
-    assert lines.nth(2).get_attribute("aria-current") == "step"
+    # Not `inner_text`: Chromium lays these lines out when they are first drawn, and it is empty before.
+    assert lines.nth(1).locator("ins").first.text_content() == '\n  "past": 1\n'
+    assert "expected a string" in (lines.nth(1).text_content() or "")
+    assert "same" in (lines.nth(2).text_content() or "")
     lines.nth(0).locator(".when").click()
     page.wait_for_selector("text=Predictions at step 0")
     page.get_by_role("tab", name="Question").click()
@@ -392,7 +393,7 @@ def test_json_is_laid_out_and_says_what_was_said(browser: Browser, tmp_path: Pat
     assert said[1].splitlines() == ["{", '  "id": 12345678901234567891', "}"]
     assert len(said[3]) < 1_000_000
     same = seen.page.locator(".rounds > li", has_text="same")
-    assert [each.locator(".when").inner_text() for each in same.all()] == ["step 2"]
+    assert [each.locator(".when").text_content() for each in same.all()] == ["step 2"]
     seen.check()
     seen.page.close()
 
@@ -428,7 +429,7 @@ def test_an_answer_tells_all_its_scores_and_why_it_ended(browser: Browser, tmp_p
     seen.page.goto(f"{(tmp_path / 'r.html').as_uri()}#sample=0")
     facts = seen.page.locator(".rounds .facts").first
     facts.wait_for()
-    assert facts.locator("span").all_inner_texts() == [
+    assert facts.locator("span").all_text_contents() == [
         "content_filter", "Exact match 0.50", "BLEU 0.50", "chrF 0.50", "Contains 0.50", "ROUGE-L 0.50",
     ]  # fmt: skip
     rows = seen.page.locator(".answers .window .tr .class").all_inner_texts()
