@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -139,6 +140,22 @@ def test_dotted_names_are_subcommands() -> None:
     assert "how its answers evolved" in CliRunner().invoke(tool, ["config", "deep", "er", "--help"]).output
     assert CliRunner().invoke(tool, ["config", "nothing"]).exit_code == 2
     assert isinstance(tool.get_command(click.Context(tool), "config"), CommandGroup)
+
+
+@pytest.mark.parametrize("target", ["a full disk", "a closed pipe"])
+def test_an_output_that_cannot_be_written_is_no_failed_gate(target: str) -> None:
+    if target == "a full disk":
+        output = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, output = os.pipe()
+        os.close(read)
+    command = [sys.executable, "-m", "timelapse.cli.main", "config", "schema"]
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(output)
+
+    reason = "No space left on device" if target == "a full disk" else "Broken pipe"
+    assert done.stderr == f"Error: The output cannot be written: {reason}.\n"
+    assert done.returncode == 2
 
 
 def test_our_errors_are_one_line_on_stderr(timelapse: Timelapse) -> None:

@@ -364,3 +364,15 @@ def test_the_documentation_runs(
         result = CliRunner().invoke(main, command.split())
         assert result.exit_code == 0, f"{command}: {result.output}"
     assert (tmp_path / "comment.md").read_text(encoding="utf-8").startswith("### <code>exact")
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.md", "markdown"), ("a.CSV", "csv"), ("a.json", "json")])
+def test_the_name_of_the_file_says_its_format(
+    timelapse: Timelapse, tmp_path: Path, name: str, form: str
+) -> None:
+    timelapse("compare", "good", "bad", "-o", str(tmp_path / name))
+    timelapse("compare", "good", "bad", "-o", str(tmp_path / "told"), "--format", form)
+
+    assert (tmp_path / name).read_bytes() == (tmp_path / "told").read_bytes()
+    timelapse("compare", "good", "bad", "-o", str(tmp_path / name), "--format", "table")
+    assert (tmp_path / name).read_bytes() != (tmp_path / "told").read_bytes()

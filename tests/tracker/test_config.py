@@ -575,9 +575,9 @@ def test_an_empty_override_is_null():
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("training.bf16", "--set training.bf16: expected name=value, such as training.seed=1."),
-        ("=5", "--set : expected name=value, such as training.seed=1."),
-        ("training..bf16=1", "--set training..bf16: expected name=value, such as training.seed=1."),
+        ("training.bf16", "--set training.bf16: expected name=value, such as training.max_steps=100."),
+        ("=5", "--set : expected name=value, such as training.max_steps=100."),
+        ("training..bf16=1", "--set training..bf16: expected name=value, such as training.max_steps=100."),
         (
             "data.train.x=1",
             "--set data.train.x: data.train is a single value or a list, so nothing can be set inside it.",

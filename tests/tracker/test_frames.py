@@ -315,6 +315,8 @@ def test_one_samples_rows(place: Any) -> None:
     assert sample(frame, wanted[:9])["prediction"].tolist() == ["forgetted", "forgetted", "forgot", "forgot"]
     with pytest.raises(RunError, match=f"no sample 'nothing'.*{wanted}"):
         sample(frame, "nothing")
+    with pytest.raises(RunError, match="id=3 is no text: give a sample's id"):
+        sample(frame, 3)  # type: ignore[arg-type]
     with pytest.raises(RunError, match="no sample ''"):
         sample(frame, "")
     twice = pd.DataFrame({"sample_id": ["ab1", "ab2"]})

@@ -91,6 +91,12 @@ def test_several_selectors_keep_their_order_and_name_each_run_once(place: Any) -
     assert [run.info.run_id for run in runs] == [place.ids["long"], place.ids["first"]]
 
 
+@pytest.mark.parametrize("runs", [5, ["first", 5], [None]])
+def test_what_is_no_name_of_a_run_is_refused(place: Any, runs: Any) -> None:
+    with pytest.raises(RunError, match=r"names no runs: give an id, a name or 'last'"):
+        find_runs(runs, tracking_uri=place.uri)
+
+
 def test_runs_are_listed_newest_first_and_only_with_predictions(place: Any) -> None:
     expected = [place.ids[name] for name in ("waiting", "off", "long", "twin2", "twin1", "first")]
 

@@ -103,7 +103,8 @@ def start_run(
         RunError: MLflow answers that the run or experiment cannot be had. If MLflow does not answer at
             all, a warning is issued and what is logged waits on disk.
     """
-    target = RunTarget(run_id, experiment, run_name, tracking_uri, tags, nested)
+    place = str(tracking_uri) if tracking_uri else None  # people give paths, too
+    target = RunTarget(run_id, experiment, run_name, place, tags, nested)
     judges = make_judges(scorers, validators)
 
     def begin(run: TrainingRun | None = None) -> TrainingRun:

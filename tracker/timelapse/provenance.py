@@ -83,7 +83,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def flat(block: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested blocks as one level: `{"training.seed": 1}`; what is not set is left out."""
+    """Return nested blocks as one level: `{"lora.r": 8}`; what is not set is left out."""
     if not isinstance(block, Mapping):
         return {} if block is None else {prefix: block}
     pairs: dict[str, Any] = {}

@@ -439,7 +439,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
     def _end_before_rounds(self, patience: float, longest: float) -> bool:
         """Say in the run what still waits, let its end go first, and return whether all was sent then."""
         rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
-        what = f"{rounds} rounds wait" if rounds else "not everything could be sent"
+        what = _waiting(rounds, "round") if rounds else "not everything could be sent"
         self._tag({names.TAG_STATUS: f"degraded: {what}: {self._recorder.why()}"})
         done = self._recorder.settle(patience, rest=False, end_now=True, longest=longest)
         if done and rounds and self._recorder.header.final:  # none of them waits any more
@@ -454,13 +454,19 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         rounds = sum(entry.kind == "round" for entry in waiting)
         self.fence.report(
             "handing everything to MLflow",
-            f"{rounds} rounds and {len(waiting) - rounds} other entries wait ({self._recorder.why()})",
+            f"{_waiting(rounds, 'round')}, and {len(waiting) - rounds} of the run's other entries "
+            f"({self._recorder.why()})",
             f"They lie in {self._recorder.folder}: `{self._recorder.sync_command}` sends them once MLflow "
             "takes them.",
         )
 
     def _final_status(self) -> str:
         return self._status.final(self._ledger.logged(), self._recorder.troubles)
+
+
+def _waiting(count: int, what: str) -> str:
+    """Return how many wait: `1 round waits`, `2 rounds wait`."""
+    return f"{count} {what} waits" if count == 1 else f"{count} {what}s wait"
 
 
 def _whole_step(step: Any) -> int:

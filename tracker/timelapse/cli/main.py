@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from importlib.metadata import version as installed_version
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 GROUP = "timelapse.commands"
 """The entry-point group through which packages add commands; a dot in a name makes a subcommand."""
+
+_UNWRITABLE = frozenset((errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO))
 
 _EXTRAS = {"timelapse_training": "training", "timelapse_plugins": "server"}
 
@@ -86,6 +90,12 @@ class Program(CommandGroup):
             for note in getattr(error, "__notes__", ()):
                 click.echo(visible(note, one_line=True), err=True)
             raise _Failure(str(error)) from error
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            # Not click's 1, which says that a gate failed. What is left in the stream fails at exit, too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise _Failure(f"The output cannot be written: {error.strerror}.") from error
 
 
 @click.group(

@@ -175,7 +175,7 @@ def _override(data: dict[str, Any], overrides: Iterable[str]) -> tuple[dict[str,
             # Whatever follows the name may be a secret.
             start = re.match(r"[\w.-]*", override)
             raise ConfigError(
-                f"--set {start[0] if start else ''}: expected name=value, such as training.seed=1."
+                f"--set {start[0] if start else ''}: expected name=value, such as training.max_steps=100."
             )
         data = _replaced(data, parts, parse_value(text, f"--set {name}"), name)
         changed.append(parts)

@@ -59,6 +59,8 @@ def sample(frame: pd.DataFrame, id: str) -> pd.DataFrame:  # noqa: A002 - it is 
         RunError: The frame has no such sample, or several; lists those that there are.
     """
     check_columns(frame, ["sample_id"])
+    if not isinstance(id, str):
+        raise RunError(f"id={id!r} is no text: give a sample's id, as in frame['sample_id'].")
     known = frame["sample_id"].unique().tolist()
     found = [each for each in known if each == id] or [each for each in known if id and each.startswith(id)]
     if len(found) == 1:

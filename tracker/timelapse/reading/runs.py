@@ -54,13 +54,20 @@ def find_runs(
         return list_runs(experiment, tracking_uri, filter=filter)
     if filter is not None:
         raise RunError("Name runs, or describe them by a filter, but not both: drop one of the two.")
-    wanted = [selectors] if isinstance(selectors, str) else list(selectors)
+    wanted = _checked(selectors)
     if experiment is None and len(wanted) == 1 and (run := _run_by_id(connect(tracking_uri), wanted[0])):
         return [run]
     scope = _scope(experiment, tracking_uri)
     by_id = _runs_by_id(scope, wanted)
     found = [by_id.get(selector) or _find(scope, selector) for selector in wanted]
     return list({run.info.run_id: run for run in found}.values())
+
+
+def _checked(selectors: str | Sequence[str]) -> list[str]:
+    wanted = [selectors] if isinstance(selectors, str) else attempt(lambda: list(selectors))[0]
+    if wanted is None or not all(isinstance(each, str) for each in wanted):
+        raise RunError(f"runs={selectors!r} names no runs: give an id, a name or 'last', or a list of these.")
+    return wanted
 
 
 def find_run(

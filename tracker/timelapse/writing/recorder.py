@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -86,7 +87,9 @@ class Recorder:
     @property
     def sync_command(self) -> str:
         """The command that sends what waits; it must be told of a folder outside the spool."""
-        return "timelapse sync" if self._temporary is None else f"timelapse sync {self.folder}"
+        return (
+            "timelapse sync" if self._temporary is None else f"timelapse sync {shlex.quote(str(self.folder))}"
+        )
 
     @property
     def folder(self) -> Path:

@@ -52,7 +52,7 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def report_of(settings: dict[str, Any], *lists: str) -> Report:
     """Return how to show and judge, from the values of the options; `lists` are shown by default."""
     return Report(
-        format=settings["output"],
+        format=settings["output"] or _format_of(settings["file"]),
         only=settings["only"],
         limit=settings["limit"],
         file=None if str(settings["file"]) == "-" else settings["file"],
@@ -60,6 +60,14 @@ def report_of(settings: dict[str, Any], *lists: str) -> Report:
         lists=lists,
         slices=settings["slices"],
     )
+
+
+_BY_ENDING = {".md": "markdown", ".csv": "csv", ".json": "json"}
+
+
+def _format_of(file: Path | None) -> str:
+    """Return the format that a file's name asks for."""
+    return _BY_ENDING.get(file.suffix.lower(), "table") if file is not None else "table"
 
 
 _OPTIONS = (
@@ -85,9 +93,8 @@ _OPTIONS = (
         "--format",
         "output",
         type=click.Choice(FORMATS),
-        default="table",
-        show_default=True,
-        help="A table to read, Markdown for a pull request, CSV of the answers, or everything as JSON.",
+        help="A table to read, Markdown for a pull request, CSV of the answers, or everything as JSON. "
+        "[default: what the name of the -o file ends in, else table]",
     ),
     click.option(
         "-o",
