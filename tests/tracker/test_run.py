@@ -310,7 +310,7 @@ def test_without_mlflow_the_rounds_are_kept_on_disk(
     assert len(texts) == 2
     assert texts[0].startswith("Sending to MLflow failed: MlflowException: API request to http://127.0.0.1:")
     assert "what is logged waits on disk" in texts[0]
-    assert "1 rounds and" in texts[1]
+    assert "1 round waits, and" in texts[1]
     assert "`timelapse sync` sends them" in texts[1]
     [file] = (Path.cwd() / "spool").rglob("*-round-*")
     table, _about = unpack_table(entry_at(file).read())  # type: ignore[union-attr]

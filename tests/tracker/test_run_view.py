@@ -244,6 +244,9 @@ def test_tags_that_came_with_the_answers_are_tags() -> None:
     assert [each.tags for each in infos[:2]] == [[*own, "hard", "de"], [*SAMPLES[1].tags, "easy"]]
     assert all("tags" not in each.metadata for each in infos)
     assert shown.timeline(IDS[0]).sample["tags"] == [*own, "hard", "de"]
+    gone = stored[1].append_column("tags", pa.array([[], None], kinds))
+    shown = RunView(RunRounds(pa.concat_tables([first, gone]), samples_table([samples], {})))
+    assert [each.tags for each in shown.overview(INFO).samples[:2]] == [own, [*SAMPLES[1].tags, "easy"]]
     texts = stored[0].append_column("tags", pa.array(["one", "two"]))
     shown = RunView(RunRounds(texts, samples_table([SAMPLES], {})))
     assert shown.overview(INFO).samples[0].metadata["tags"] == "one"

@@ -305,7 +305,7 @@ class RunView:
         if _TAGS not in rows.column_names or not is_texts(rows.schema.field(_TAGS).type):
             return {}
         pairs = zip(rows.column("sample_id").to_pylist(), rows.column(_TAGS).to_pylist(), strict=True)
-        return {sample_id: list(filter(None, tags)) for sample_id, tags in pairs if tags}
+        return {sample_id: list(filter(None, tags)) for sample_id, tags in pairs if tags is not None}
 
     def _settled_since(self) -> int | None:
         """Return the step since which no text changed until the last round."""
