@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 import requests
 
 from timelapse import Prediction, Round, Sample, SampleSet, load_predictions, names, start_run
-from timelapse.reading.artifacts import DOWNLOADS
+from timelapse.reading.threads import DOWNLOADS
 from timelapse.rounds import round_table
 
 OURS, FOREIGN = "ours", "tables"

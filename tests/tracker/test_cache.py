@@ -74,6 +74,20 @@ def test_a_run_at_rest_is_read_again_without_a_request_for_it(
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_files_that_came_ahead_and_are_not_wanted_take_nobodys_room(
+    server: MlflowServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has put all files but the last into the cache since they were asked for."""
+    monkeypatch.setattr("timelapse.reading.ahead.MOST_BYTES", 1)
+    steps = range(6)
+    runs = [stored(server, f"ahead {step}", make_round(SAMPLES, step))[1] for step in steps]
+    load_predictions(runs[:-1], tracking_uri=server.uri)
+    monkeypatch.setattr(Cache, "has", lambda *_: False)
+
+    frame = load_predictions(runs, tracking_uri=server.uri)
+    assert frame["step"].unique().tolist() == list(steps)
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", None])
 def test_a_damaged_or_vanished_cache_file_is_fetched_again(
     server: MlflowServer, folder: Path, requested: list[str], damage: bytes | None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,10 @@ import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from timelapse.polite import polite_requests
-from timelapse.reading.artifacts import Threads
+from timelapse.reading import ahead
+from timelapse.reading.ahead import FilesAhead
 from timelapse.reading.downloads import DirectDownloads
+from timelapse.reading.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,3 +168,30 @@ def test_only_so_many_files_are_begun_before_the_oldest_is_there() -> None:
         assert next(results) == 0
         assert taken == list(range(6))
         assert list(results) == list(range(2, 40, 2))
+
+
+def test_files_come_ahead_only_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "MOST_BYTES", 10)
+    begun: list[int] = []
+
+    def fetch(number: int) -> bytes:
+        begun.append(number)
+        return bytes([number]) * 8
+
+    with FilesAhead() as files:
+        takes = [files.expect(partial(fetch, number)) for number in range(12)]
+        time.sleep(0.2)
+        assert len(begun) <= ahead.FILES_AHEAD
+        assert [take()[0] for take in takes[:10]] == list(range(10))
+        time.sleep(0.1)  # the block is left while two are held, or wait for room
+    assert len(begun) >= 11
+
+
+def test_what_went_wrong_ahead_is_said_where_it_is_wanted() -> None:
+    def fetch() -> bytes:
+        raise OSError("gone")
+
+    with FilesAhead() as files:
+        take = files.expect(fetch)
+        with pytest.raises(OSError, match="gone"):
+            take()

@@ -16,8 +16,8 @@ import anyio
 import anyio.to_thread
 
 from timelapse.names import TAG_MANIFEST
-from timelapse.reading.artifacts import Threads
 from timelapse.reading.loader import RunRounds, read_run
+from timelapse.reading.threads import Threads
 from timelapse.report.run_view import RunView
 from timelapse.resting import RestingFiles
 from timelapse_plugins.api.extent import check_extent

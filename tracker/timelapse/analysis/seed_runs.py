@@ -133,10 +133,11 @@ class _Reading:
     ) -> dict[str, History]:
         """Return the runs' rounds without their texts, by run id; the first run decides the sample set."""
         from timelapse.polite import polite_requests
-        from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
+        from timelapse.reading.artifacts import RunArtifacts, Shared
         from timelapse.reading.cache import Cache
         from timelapse.reading.loader import read_run
         from timelapse.reading.runs import connect
+        from timelapse.reading.threads import Threads
         from timelapse.rounds import round_schema
 
         found: dict[str, History] = {}

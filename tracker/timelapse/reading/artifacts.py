@@ -7,10 +7,8 @@ import json
 import os
 import tempfile
 import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from contextvars import copy_context
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -22,63 +20,23 @@ from timelapse.fence import attempt
 from timelapse.reading.downloads import DirectDownloads
 from timelapse.reading.files import with_digest, with_size
 from timelapse.reading.runs import ask
+from timelapse.reading.threads import DOWNLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
+    from timelapse.reading.ahead import FilesAhead
     from timelapse.reading.bounds import Budgets
     from timelapse.reading.cache import Cache
 
-S = TypeVar("S")
 T = TypeVar("T")
 
-DOWNLOADS = 8
-"""How many files are fetched at the same time."""
 COMPUTING = 2
 """How many threads compute at the same time: more would only hand Python's lock to and fro."""
-
-
-class Threads(AbstractContextManager["Threads"]):
-    """A bounded pool of threads; what is still waiting when its block is left is not begun."""
-
-    def __init__(self, count: int = DOWNLOADS) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="timelapse-reading")
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def all(self, calls: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], dict[str, BaseException]]:
-        """Make calls at the same time; return the results and the errors, by name, in order."""
-        waiting = {name: self.begin(attempt, call) for name, call in calls.items()}
-        results, errors = {}, {}
-        for name, future in waiting.items():
-            result, error = future.result()
-            if error is None:
-                results[name] = cast("T", result)
-            else:
-                errors[name] = error
-        return results, errors
-
-    def each(self, call: Callable[[S], T], items: Iterable[S], *, ahead: int) -> Iterator[T]:
-        """Make a call for each item at the same time; yield the results in order, raise the first error.
-
-        `ahead`: how many items are taken before the oldest one's result is asked for.
-        """
-        waiting: deque[Future[T]] = deque()
-        for item in items:
-            waiting.append(self.begin(call, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    def begin(self, call: Callable[[S], T], item: S) -> Future[T]:
-        """Begin a call in one of the threads."""
-        return self._pool.submit(copy_context().run, call, item)  # each thread has our request settings
 
 
 class Shared(AbstractContextManager["Shared"]):
@@ -127,12 +85,18 @@ class RunArtifacts:
         self.run = run
         """The run, as it was found."""
         self._cache, self._tracking_uri = cache, client.tracking_uri
-        self._coming: dict[str, Future[bytes]] = {}
+        self._coming: dict[str, Callable[[], bytes]] = {}
 
-    def expect(self, file: str, sha256: str, downloads: Threads) -> None:
+    def expect(self, file: str, sha256: str, ahead: FilesAhead) -> None:
         """Begin to fetch a file with this SHA-256, unless the cache has it: `verified` waits for it."""
         if self._is_cached and not self._cache.has(sha256):
-            self._coming[sha256] = downloads.begin(partial(self._fetched, file), sha256)
+            self._coming[sha256] = ahead.expect(partial(self._fetched, file, sha256))
+
+    def forget(self) -> None:
+        """Drop what was fetched and not wanted after all, so that there is room for others."""
+        for take in self._coming.values():
+            attempt(take)
+        self._coming.clear()
 
     def sizes(self) -> dict[str, int | None]:
         """Ask which files there are; return their sizes in bytes (None if the store does not say).
@@ -172,8 +136,8 @@ class RunArtifacts:
         """
 
         def fetch() -> bytes:
-            coming = self._coming.pop(sha256, None)
-            return coming.result() if coming else self._fetched(file, sha256)
+            take = self._coming.pop(sha256, None)
+            return take() if take else self._fetched(file, sha256)
 
         return self._cached(sha256, fetch, decode)
 

@@ -14,13 +14,15 @@ from timelapse.fence import attempt
 from timelapse.hints import nearest
 from timelapse.polite import polite_requests
 from timelapse.reading import choice
-from timelapse.reading.artifacts import COMPUTING, RunArtifacts, Shared, Threads
+from timelapse.reading.ahead import FilesAhead
+from timelapse.reading.artifacts import COMPUTING, RunArtifacts, Shared
 from timelapse.reading.cache import Cache
 from timelapse.reading.judged import JUDGED
 from timelapse.reading.loader import expect_run, read_run
 from timelapse.reading.memory import system_memory
 from timelapse.reading.parquet import stacked
 from timelapse.reading.runs import connect, find_runs
+from timelapse.reading.threads import Threads
 from timelapse.reading.tidy import COLUMNS, KEY, final_names, fixed_schema, tidy
 from timelapse.rounds import round_schema
 
@@ -32,8 +34,6 @@ Rounds = Literal["all", "last", "best"] | int | Sequence[int]
 
 RUNS_AHEAD = 12
 """How many runs are begun before the oldest one is read: their files come meanwhile, and are held."""
-FILES_AHEAD = 4
-"""How many of these files are fetched at the same time: with more, the first one would come later."""
 
 _RETRIES = 1
 
@@ -99,7 +99,7 @@ def gather(
         polite_requests(retries=_RETRIES),
         Shared(client.tracking_uri) as shared,
         Threads() as downloads,
-        Threads(FILES_AHEAD) as ahead,
+        FilesAhead() as ahead,
         Threads(COMPUTING) as readers,
     ):
 
@@ -109,7 +109,10 @@ def gather(
             return artifacts
 
         def read(artifacts: RunArtifacts) -> _RunRows:
-            return wanted.read(artifacts, downloads, told=runs is not None)
+            try:
+                return wanted.read(artifacts, downloads, told=runs is not None)
+            finally:
+                artifacts.forget()
 
         gathered = wanted.united(list(readers.each(read, map(begun, found), ahead=RUNS_AHEAD)))
     cache.close()

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from timelapse import names
 from timelapse.fence import attempt, describe
 from timelapse.polite import polite_requests
-from timelapse.reading.artifacts import RunArtifacts, Shared, Threads
+from timelapse.reading.artifacts import RunArtifacts, Shared
 from timelapse.reading.bounds import shortened
 from timelapse.reading.cache import Cache
 from timelapse.reading.parquet import no_rounds, read_round, read_samples, stacked
 from timelapse.reading.rescored import with_rescored
 from timelapse.reading.runs import ask
+from timelapse.reading.threads import Threads
 from timelapse.resting import RestingFiles, listed_digest
 from timelapse.tables import samples_table
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
 
+    from timelapse.reading.ahead import FilesAhead
     from timelapse.reading.bounds import Budget
     from timelapse.reading.files import RunFiles
 
@@ -60,7 +62,7 @@ def load_rounds(client: MlflowClient, run_id: str) -> RunRounds:
     return loaded
 
 
-def expect_run(artifacts: RunArtifacts, ahead: Threads) -> None:
+def expect_run(artifacts: RunArtifacts, ahead: FilesAhead) -> None:
     """Begin to fetch the rounds of a run at rest, which `read_run` will soon want."""
     resting = RestingFiles.parse(artifacts.tags.get(names.TAG_MANIFEST, ""))
     if resting is not None and resting.rounds is not None:

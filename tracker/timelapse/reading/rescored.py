@@ -15,9 +15,9 @@ from timelapse.rounds import round_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from timelapse.reading.artifacts import Threads
     from timelapse.reading.bounds import Budget
     from timelapse.reading.files import RunFiles
+    from timelapse.reading.threads import Threads
 
 KEY = ("set", "sample_id", "generation", "attempt", "step")
 """The columns that say to which row a score belongs."""
