@@ -83,9 +83,9 @@ class Cache:
             return None
         path = self.folder / key
         try:
-            stored = path.read_bytes()
-            content = stored[_DIGEST_BYTES:]
-            if hashlib.sha256(content).digest() != stored[:_DIGEST_BYTES]:
+            with path.open("rb", buffering=0) as file:  # unbuffered: the content is not copied
+                digest, content = file.read(_DIGEST_BYTES), file.readall()
+            if hashlib.sha256(content).digest() != digest:
                 path.unlink()
                 return None
             os.utime(path)
@@ -98,18 +98,19 @@ class Cache:
         if len(content) + _DIGEST_BYTES > self.limit:
             return
         with contextlib.suppress(OSError):  # a full disk must not end the reading
-            self._write(key, hashlib.sha256(content).digest() + content)
+            self._write(key, hashlib.sha256(content).digest(), content)
             with self._guard:
                 self._added += len(content)
                 full = self._added > self.limit // 8
             if full:
                 self.trim()
 
-    def _write(self, key: str, stored: bytes) -> None:
+    def _write(self, key: str, digest: bytes, content: bytes) -> None:
         handle, aside = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.folder)  # private: mode 0600
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(stored)
+                file.write(digest)
+                file.write(content)
             Path(aside).replace(self.folder / key)
         finally:
             Path(aside).unlink(missing_ok=True)
