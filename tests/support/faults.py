@@ -181,7 +181,7 @@ class FaultProxy(AbstractContextManager["FaultProxy"]):
         finally:
             body.cancel()
             await asyncio.gather(body, return_exceptions=True)
-            server.transport.abort()  # `close` would wait for what nobody reads any more, beyond the loop's end
+            server.transport.abort()  # `close` would wait for what nobody reads
 
 
 async def _read_head(reader: asyncio.StreamReader) -> Request:
