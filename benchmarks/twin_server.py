@@ -14,7 +14,7 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from servers import WITHOUT_JOBS, Server, free_port, is_healthy
+from servers import WITHOUT_JOBS, Server, app_environment, free_port, is_healthy
 
 from timelapse_plugins.app import MLFLOWS_OWN, create_app, load_inner
 
@@ -29,14 +29,7 @@ class TwinServer(Server):
     def __init__(self, folder: Path, backend: str) -> None:
         ports = [free_port(), free_port()]
         self.bare, self.wrapped = (f"http://127.0.0.1:{port}" for port in ports)
-        settings = {
-            **os.environ,
-            **WITHOUT_JOBS,
-            "_MLFLOW_SERVER_FILE_STORE": backend,
-            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": (folder / "artifacts").as_uri(),
-            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        }
+        settings = {**os.environ, **WITHOUT_JOBS, **app_environment(folder, backend)}
         super().__init__(folder, [sys.executable, "-W", "ignore", __file__, *map(str, ports)], env=settings)
 
     def is_up(self) -> bool:

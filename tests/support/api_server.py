@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from servers import Server, free_port, is_healthy
+from servers import Server, app_environment, free_port, is_healthy
 
 MOUNTED = "/timelapse/api/v1"
 
@@ -23,10 +23,7 @@ class ApiServer(Server):
         settings = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
-            "_MLFLOW_SERVER_FILE_STORE": backend,
-            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": (folder / "artifacts").as_uri(),
-            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            **app_environment(folder, backend),
         }
         super().__init__(folder, command, env=settings)
 

@@ -27,6 +27,16 @@ WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """Environment of an MLflow server without its job queue: it starts in a third of the time."""
 
 
+def app_environment(folder: Path, backend: str) -> dict[str, str]:
+    """Return what `mlflow server` tells its app by the environment: a store, and artifacts in a folder."""
+    return {
+        "_MLFLOW_SERVER_FILE_STORE": backend,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": (folder / "artifacts").as_uri(),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+
+
 class Server(AbstractContextManager["Server"]):
     """A server process in a group of its own, that can be killed and started again.
 

@@ -439,7 +439,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
     def _end_before_rounds(self, patience: float, longest: float) -> bool:
         """Say in the run what still waits, let its end go first, and return whether all was sent then."""
         rounds = sum(entry.kind == "round" for entry in self._recorder.waiting())
-        what = _waiting(rounds, "round") if rounds else "not everything could be sent"
+        what = _waiting(rounds) if rounds else "not everything could be sent"
         self._tag({names.TAG_STATUS: f"degraded: {what}: {self._recorder.why()}"})
         done = self._recorder.settle(patience, rest=False, end_now=True, longest=longest)
         if done and rounds and self._recorder.header.final:  # none of them waits any more
@@ -454,7 +454,7 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         rounds = sum(entry.kind == "round" for entry in waiting)
         self.fence.report(
             "handing everything to MLflow",
-            f"{_waiting(rounds, 'round')}, and {len(waiting) - rounds} of the run's other entries "
+            f"{_waiting(rounds)}, and {len(waiting) - rounds} of the run's other entries "
             f"({self._recorder.why()})",
             f"They lie in {self._recorder.folder}: `{self._recorder.sync_command}` sends them once MLflow "
             "takes them.",
@@ -464,9 +464,9 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         return self._status.final(self._ledger.logged(), self._recorder.troubles)
 
 
-def _waiting(count: int, what: str) -> str:
+def _waiting(rounds: int) -> str:
     """Return how many wait: `1 round waits`, `2 rounds wait`."""
-    return f"{count} {what} waits" if count == 1 else f"{count} {what}s wait"
+    return "1 round waits" if rounds == 1 else f"{rounds} rounds wait"
 
 
 def _whole_step(step: Any) -> int:

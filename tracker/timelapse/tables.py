@@ -33,13 +33,9 @@ def parquet_bytes(table: pa.Table, *, repetitive: bool = False) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    dictionaries = [*(name for name in table.column_names if name not in _DIVERSE), _SCORE_NAMES]
+    dictionaries = [*(set(table.column_names) - _DIVERSE), _SCORE_NAMES] if repetitive else False
     pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        use_dictionary=dictionaries if repetitive else False,
-        write_statistics=repetitive,
+        table, buffer, compression="zstd", use_dictionary=dictionaries, write_statistics=repetitive
     )
     return buffer.getvalue()
 

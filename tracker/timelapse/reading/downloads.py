@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    import requests
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
     from mlflow.utils.rest_utils import MlflowHostCreds
     from urllib3 import HTTPConnectionPool
@@ -29,7 +28,6 @@ class DirectDownloads:
     def __init__(self, tracking_uri: str, connections: int) -> None:
         self._tracking_uri, self._connections = tracking_uri, connections
         self._guard = threading.Lock()
-        self._session: requests.Session | None = None
         self._pool: HTTPConnectionPool | None = None
         self._headers: dict[str, str] = {}
         self._tried = False
@@ -59,8 +57,8 @@ class DirectDownloads:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            self._session.close()
+        if self._pool is not None:
+            self._pool.close()
 
     def _serves(self, store: ArtifactRepository) -> bool:
         """Return whether the store's files come through the tracking server itself, from the same host."""
@@ -96,12 +94,10 @@ class DirectDownloads:
         session.headers.update(_headers(credentials))
         request = session.prepare_request(requests.Request("GET", self._tracking_uri))
         adapter = HTTPAdapter(pool_maxsize=self._connections)
-        session.mount(self._tracking_uri, adapter)
         self._headers = cast("dict[str, str]", dict(request.headers))
         self._pool = adapter.get_connection_with_tls_context(
             request, settings["verify"], cert=settings["cert"]
         )
-        self._session = session
 
 
 def _headers(credentials: MlflowHostCreds) -> dict[str, str]:
